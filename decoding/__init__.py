@@ -1,0 +1,70 @@
+"""Grammar-constrained decoding: tokens, masks, passes. Knows nothing of what the text means.
+
+The names below are loaded when first used, so that importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decoding.budget import closing_path, minimum_tokens
+    from decoding.cache import PrefixCache
+    from decoding.constraint import Constraint
+    from decoding.decoder import Choice, Decoded, Stats, decode
+    from decoding.embedded import embedded_path
+    from decoding.errors import BudgetError, DecodeError, DecodingError, GrammarError, ModelError
+    from decoding.matcher import Matcher, compile_grammar
+    from decoding.model import Model, load_model
+    from decoding.processor import GrammarProcessor
+    from decoding.vocabulary import Vocabulary
+
+_HOMES = {
+    "budget": ("closing_path", "minimum_tokens"),
+    "cache": ("PrefixCache",),
+    "constraint": ("Constraint",),
+    "decoder": ("Choice", "Decoded", "Stats", "decode"),
+    "embedded": ("embedded_path",),
+    "errors": ("BudgetError", "DecodeError", "DecodingError", "GrammarError", "ModelError"),
+    "matcher": ("Matcher", "compile_grammar"),
+    "model": ("Model", "load_model"),
+    "processor": ("GrammarProcessor",),
+    "vocabulary": ("Vocabulary",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BudgetError",
+    "Choice",
+    "Constraint",
+    "DecodeError",
+    "Decoded",
+    "DecodingError",
+    "GrammarError",
+    "GrammarProcessor",
+    "Matcher",
+    "Model",
+    "ModelError",
+    "PrefixCache",
+    "Stats",
+    "Vocabulary",
+    "closing_path",
+    "compile_grammar",
+    "decode",
+    "embedded_path",
+    "load_model",
+    "minimum_tokens",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,96 @@
+"""Ending in time: the way from any state of an output to its end, and how long it is.
+
+An output cut off at `max_tokens` is no sentence of the grammar. So decoding keeps to states from which a
+*closing path*, a fixed sequence of tokens that completes the output, still fits into what is left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from decoding.constraint import Constraint
+from decoding.errors import GrammarError
+from decoding.matcher import Matcher, allowed_ids, compile_grammar
+from decoding.vocabulary import Vocabulary
+
+#: No closing path is longer, over all its segments: a longer one is a loop of the grammar that the
+#: closers do not leave.
+PATH_LIMIT = 400
+
+_ENDING = b'"}\n'
+
+
+def minimum_tokens(vocabulary: Vocabulary, constraint: Constraint) -> int:
+    """The smallest `max_tokens` with which `constraint` can be decoded.
+
+    Raises:
+        GrammarError: the grammar is wrong, has a dead end, or no way to its end was found.
+    """
+    return len(closing_path(compile_grammar(vocabulary, constraint.grammar), constraint))
+
+
+def closing_path(matcher: Matcher, constraint: Constraint, text: bytes = b"") -> list[int]:
+    """Tokens that complete the output from here, [] where it is complete.
+
+    Deterministic. Takes what is forced; else the first closer, or what is left of one that the text has
+    begun, that fits whole; else the shortest allowed token, those first that are made of quotes, braces and
+    newlines. It ends a segment as soon as that may end and goes on through `Constraint.then`.
+
+    Args:
+        matcher: the state, in the first segment that the path is about; not changed.
+        constraint: the constraint of that segment.
+        text: what the segment holds so far.
+
+    Raises:
+        GrammarError: a dead end, or more than `PATH_LIMIT` tokens.
+    """
+    vocabulary = matcher.vocabulary
+    path: list[int] = []
+    segment: Constraint | None = constraint
+    for _ in range(PATH_LIMIT):
+        if segment is None:
+            return path
+        matcher = matcher.copy()
+        while not matcher.accepting:
+            step = matcher.forced() or _closer(matcher, segment, text) or [_shortest(matcher, path)]
+            matcher.consume(step)
+            path += step
+            text += vocabulary.decode_bytes(step)
+            if len(path) > PATH_LIMIT:
+                raise GrammarError(
+                    f"no end within {PATH_LIMIT} tokens, lately {vocabulary.decode(path[-12:])!r}: "
+                    "give the constraint closers that leave this part of the grammar"
+                )
+        segment = segment.after(text.decode("utf-8"))
+        if segment is not None:
+            matcher, text = compile_grammar(vocabulary, segment.grammar), b""
+    raise GrammarError(f"no end within {PATH_LIMIT} segments: `then` never returns None")
+
+
+def _closer(matcher: Matcher, constraint: Constraint, text: bytes) -> list[int]:
+    """Tokens of the first closer that fits whole here, or of the rest of one that `text` has begun."""
+    tail = text[-64:].decode("utf-8", "ignore")
+    rests = [
+        closer[start:]
+        for closer in constraint.closers
+        for start in range(len(closer) - 1, 0, -1)
+        if tail.endswith(closer[:start])
+    ]
+    for closer in (*constraint.closers, *rests):
+        tokens = matcher.vocabulary.encode(closer)
+        if tokens and matcher.accepts(tokens) == len(tokens):
+            return tokens
+    return []
+
+
+def _shortest(matcher: Matcher, path: list[int]) -> int:
+    """The shortest allowed token; one that the path has not used before it, so that no loop is endless."""
+    texts = matcher.vocabulary.token_bytes
+    used = Counter(path)
+
+    def rank(token: int) -> tuple[bool, int, int, int]:
+        text = texts[token]
+        ending = not text.strip(_ENDING)
+        return not ending, 0 if ending else used[token], len(text), token
+
+    return min(allowed_ids(matcher.mask()).tolist(), key=rank)

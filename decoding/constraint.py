@@ -1,0 +1,33 @@
+"""What an output must look like: a grammar, the ways to end it soon, and what comes after it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Constraint:
+    r"""One segment of the output, and how the next one follows from it.
+
+    Segments exist because a later part may depend on an earlier choice: the grammar of the next part is
+    computed from the text of this one, and the key/value cache simply goes on.
+
+    Attributes:
+        grammar: Lark text as llguidance reads it.
+        closers: texts that bring the output to its end soonest, best first. They are hints for running
+            out of budget: any of them (or of its suffixes) is used only where the grammar accepts it.
+        then: given the text of this segment, the constraint of the next one. ``None``, or returning
+            ``None``, is the end of the output. It must be a pure function: it is also asked about texts
+            that the budget merely considers.
+
+    >>> colour = Constraint('start: "red" | "blue"', then=lambda text: Constraint(f'start: " {text}"'))
+    >>> colour.then("red").grammar
+    'start: " red"'
+    """
+
+    grammar: str
+    closers: tuple[str, ...] = ()
+    then: "Callable[[str], Constraint | None] | None" = None
+
+    def after(self, text: str) -> "Constraint | None":
+        """The constraint of the segment that follows this one's `text`, or None at the end."""
+        return None if self.then is None else self.then(text)

@@ -1,0 +1,3 @@
+from flowdsl.errors import FlowError, FlowIssue
+from flowdsl.instance import Instance
+from flowdsl.model import Flow

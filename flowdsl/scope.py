@@ -1,0 +1,277 @@
+"""What a step can refer to: the pills in scope, and what each one is.
+
+A pill is `{{source.output.field...}}`: an output of the trigger, of an earlier step or of the
+subflow's inputs, and from a record on along its reference columns ("dot-walk"). Outputs of a
+branch or a loop are visible inside it only; those of TRY and of a finished PARALLEL stay visible
+after it; the branches of a PARALLEL do not see each other.
+
+>>> from flowdsl import Flow, Instance
+>>> flow = Flow.from_json({"trigger": {"type": "record_create", "inputs": [{"name": "table", "value": "incident"}]},
+...                        "components": [{"category": "action", "definition": "log", "order": 1}]})
+>>> scope = Scope.of(flow, Instance.load("servicenow"))
+>>> scope.resolve("trigger.current.caller_id", at=0)
+Typed(kind='reference', table='sys_user', name='caller_id')
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
+from flowdsl.logic import LOGIC
+from flowdsl.model import Component, Flow, Item, Trigger
+from flowdsl.tree import Tree
+from flowdsl.typed import Typed, typed_of
+from grammars.kinds import ANY, LISTS, RECORDS, kind_of
+
+#: A well-formed pill; group 1 is its path.
+PILL = re.compile(r"\{\{([^{}\n]*)\}\}")
+
+_SOURCE = re.compile(r"(trigger|inputs|[0-9]{1,9})\.(.+)", re.DOTALL)
+
+
+class PillError(Exception):
+    """A pill that stands for nothing here; `kind` is an issue kind."""
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Source:
+    """The root of pills: ``trigger.current``, ``1.Records``, ``2.item`` ..."""
+
+    path: str
+    pill: Typed
+
+
+class Scope:
+    """The pills of one flow."""
+
+    def __init__(
+        self, instance: Instance, tree: Tree, trigger: Trigger | None = None, items: Sequence[Item] = ()
+    ):
+        self.instance = instance
+        self.tree = tree
+        self.trigger = trigger
+        self.items = {item.name: item for item in items}
+        self._tables: dict[int | None, str | None] = {}
+
+    @classmethod
+    def of(cls, flow: Flow, instance: Instance) -> "Scope":
+        return cls(instance, Tree(flow.components), flow.trigger, flow.inputs.items if flow.inputs else ())
+
+    # -- definitions ---------------------------------------------------------------------------
+
+    def definition(self, component: Component) -> Step | None:
+        """What the instance, or the language, says of this kind of step."""
+        if component.is_logic:
+            return LOGIC.get(component.definition)
+        return self.instance.step_by_name.get(component.definition)
+
+    @property
+    def trigger_type(self) -> TriggerType | None:
+        return self.instance.trigger_by_name.get(self.trigger.type) if self.trigger else None
+
+    def table(self, at: int | None) -> str | None:
+        """The table that governs a step's columns (`at` None: the trigger's), if it is known."""
+        if at not in self._tables:
+            self._tables[at] = self._governing(at)
+        return self._tables[at]
+
+    def _governing(self, at: int | None) -> str | None:
+        owner = self.trigger if at is None else self.tree.components[at]
+        definition = self.trigger_type if at is None else self.definition(self.tree.components[at])
+        if owner is None or definition is None:
+            return None
+        named = table_input(definition.inputs)
+        if named is not None:
+            value = owner.get(named.name)
+            if value is not None or at is None:
+                return value
+        if at is not None and (implied := self.implied_table(at)) is not None:
+            return implied
+        return str(named.default) if named is not None and named.default else None
+
+    def implied_table(self, at: int) -> str | None:
+        """The table of the step's record pill, if its record input takes any table."""
+        definition = self.definition(self.tree.components[at])
+        taken = record_input(definition) if definition is not None else None
+        value = self.tree.components[at].get(taken.name) if taken is not None else None
+        match = PILL.fullmatch(value) if value is not None else None
+        if match is None:
+            return None
+        try:
+            return self.resolve(match.group(1), at).table
+        except PillError:
+            return None
+
+    # -- visibility ----------------------------------------------------------------------------
+
+    def sees(self, at: int, other: int) -> bool:
+        """Whether step `at` can use the outputs of step `other` (both by index).
+
+        A DOUNTIL also sees what its own body gives, since its condition is checked after it.
+        """
+        tree = self.tree
+        if other == at or tree.contains(other, at):
+            return False
+        own_body = tree.components[at].is_kind("DOUNTIL") and tree.contains(at, other)
+        if other > at and not own_body:
+            return False
+        from_branch = False
+        above = tree.parent[other]
+        while above is not None and above != at and not tree.contains(above, at):
+            component = tree.components[above]
+            if not component.is_kind("TRY", "PARALLEL", "PARALLEL_BRANCH"):
+                return False
+            from_branch = component.is_kind("PARALLEL_BRANCH")
+            above = tree.parent[above]
+        return not (from_branch and above is not None and tree.components[above].is_kind("PARALLEL"))
+
+    def visible(self, at: int) -> Iterator[int]:
+        """The steps whose outputs step `at` can use, in order."""
+        last = at
+        if self.tree.components[at].is_kind("DOUNTIL"):
+            last = max((i for i in range(at, len(self.tree.components)) if self.tree.contains(at, i)), default=at)
+        for other in range(last + 1):
+            if self.sees(at, other):
+                yield other
+
+    def sources(self, at: int | None) -> Iterator[Source]:
+        """The roots of all pills that step `at` can use; nothing for the trigger itself."""
+        if at is None:
+            return
+        if self.trigger_type is not None:
+            for output in self.trigger_type.outputs:
+                yield Source(f"trigger.{output.name}", self._output(None, output))
+        for item in self.items.values():
+            yield Source(f"inputs.{item.name}", self._item_pill(item))
+        tree = self.tree
+        inside = {i for i in tree.ancestors(at) if tree.components[i].is_kind("FOREACH")}
+        seen = set(self.visible(at))
+        for other in sorted(inside | seen):
+            component = tree.components[other]
+            if other in inside:
+                yield Source(f"{component.order}.item", self._loop_items[other])
+            elif not component.is_kind("FOREACH") and (definition := self.definition(component)):
+                for output in definition.outputs:
+                    yield Source(f"{component.order}.{output.name}", self._output(other, output))
+
+    # -- resolution ----------------------------------------------------------------------------
+
+    def resolve(self, path: str, at: int) -> Typed:
+        """What the pill with this path (without braces) is for step `at`.
+
+        Raises:
+            PillError: with kind unknown_pill or pill_out_of_scope.
+        """
+        match = _SOURCE.fullmatch(path)
+        if match is None:
+            raise PillError("unknown_pill", f"{path!r} is no pill: it begins with trigger, inputs or a step number")
+        head, rest = match.groups()
+        if head == "trigger":
+            if self.trigger is None:
+                raise PillError("unknown_pill", "there is no trigger")
+            definition = self.trigger_type
+            return self._through(rest, definition.outputs if definition else None, None, "the trigger")
+        if head == "inputs":
+            fields = tuple(
+                Field(name=item.name, type=item.type, reference=item.reference) for item in self.items.values()
+            )
+            return self._through(rest, fields, None, "the subflow's inputs")
+        other = self.tree.index.get(int(head))
+        if other is None:
+            raise PillError("unknown_pill", f"there is no step {head}")
+        component = self.tree.components[other]
+        if component.is_kind("FOREACH"):
+            if not self.tree.contains(other, at):
+                raise PillError("pill_out_of_scope", f"the item of step {head} is visible inside its loop only")
+            return self._through(rest, LOGIC["FOREACH"].outputs, other, f"step {head}")
+        if not self.sees(at, other):
+            later = other >= at and not self.tree.contains(other, at)
+            why = "comes later" if later else "is not visible here"
+            raise PillError("pill_out_of_scope", f"step {head} {why}")
+        step = self.definition(component)
+        return self._through(rest, step.outputs if step else None, other, f"step {head} ({component.definition})")
+
+    def _through(self, rest: str, outputs: tuple[Field, ...] | None, owner: int | None, name: str) -> Typed:
+        """Resolve ``output.field.field`` from the outputs of `owner`."""
+        if outputs is None:
+            return Typed(ANY)
+        for output in sorted(outputs, key=lambda field: -len(field.name)):
+            if rest == output.name:
+                return self._output(owner, output)
+            if rest.startswith(f"{output.name}."):
+                return self._walk(self._output(owner, output), rest[len(output.name) + 1 :])
+        raise PillError("unknown_pill", f"{name} has no output {rest.split('.')[0]!r}")
+
+    def _walk(self, here: Typed, rest: str) -> Typed:
+        """Follow columns from a record; names are matched longest first."""
+        while rest:
+            if here.kind == ANY:
+                return here
+            if here.kind not in RECORDS:
+                raise PillError("unknown_pill", f"{here.name!r} is not a record, so it has no field {rest!r}")
+            if self.instance.is_open or (here.table is not None and here.table not in self.instance.table_by_name):
+                return Typed(ANY, name=rest)
+            if here.table is None:
+                raise PillError("unknown_pill", f"the table of {here.name!r} is not known, so it has no {rest!r}")
+            for field, left in self.instance.prefixes(here.table, rest):
+                if not left or left.startswith("."):
+                    break
+            else:
+                raise PillError("unknown_pill", f"the table {here.table} has no field {rest.split('.')[0]!r}")
+            here, rest = typed_of(field), left[1:]
+        return here
+
+    def _output(self, owner: int | None, output: Field) -> Typed:
+        if owner is not None and self.tree.components[owner].is_kind("FOREACH"):
+            return self._loop_items[owner]
+        kind = typed_of(output).kind
+        table = output.reference
+        if table is not None and table.startswith("$"):
+            table = self._named_table(owner, table[1:])
+        return Typed(kind, table if kind in RECORDS or kind in LISTS else None, output.name, output.choices)
+
+    def _named_table(self, owner: int | None, name: str) -> str | None:
+        who = self.trigger if owner is None else self.tree.components[owner]
+        value = who.get(name) if who is not None else None
+        if value is not None:
+            return value
+        definition = self.trigger_type if owner is None else self.definition(self.tree.components[owner])
+        named = table_input(definition.inputs) if definition is not None else None
+        if named is not None and named.name == name:
+            return self.table(owner)
+        return None
+
+    def _item_pill(self, item: Item) -> Typed:
+        kind = kind_of(item.type)
+        return Typed(kind, item.reference if kind in RECORDS or kind in LISTS else None, item.name)
+
+    @cached_property
+    def _loop_items(self) -> dict[int, Typed]:
+        """The current item of each FOREACH; in order, since one loop may run over another's item."""
+        items: dict[int, Typed] = {}
+        self.__dict__["_loop_items"] = items
+        for i, component in enumerate(self.tree.components):
+            if not component.is_kind("FOREACH"):
+                continue
+            items[i] = Typed(ANY, name="item")
+            match = PILL.fullmatch(component.get("items") or "")
+            if match is None:
+                continue
+            try:
+                pill = self.resolve(match.group(1), i)
+            except PillError:
+                continue
+            if pill.kind in LISTS and (pill.table is not None or pill.kind == "records"):
+                items[i] = Typed("record", pill.table, "item")
+        return items
+
+
+def record_input(step: Step | TriggerType) -> Field | None:
+    """The input whose record pill implies the table: the first record input of no fixed table."""
+    return next((f for f in step.inputs if kind_of(f.type) == "record" and f.reference is None), None)

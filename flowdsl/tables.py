@@ -1,0 +1,78 @@
+"""Which table a step works on, who says so, and which columns that brings.
+
+The table stands on the outline line, unless the step takes a record: then the record pill implies
+it, and nothing is written.
+"""
+
+from collections.abc import Sequence
+
+from flowdsl.instance import Field, Step, TriggerType, table_input
+from flowdsl.model import Component, Trigger
+from flowdsl.query import Columns
+from flowdsl.scope import PillError, Scope, record_input
+from flowdsl.typed import Typed
+
+
+def owner_of(scope: Scope, at: int | None) -> tuple[Component | Trigger, Step | TriggerType | None]:
+    """A step, or the trigger (`at` None), and its definition."""
+    if at is None:
+        assert scope.trigger is not None
+        return scope.trigger, scope.trigger_type
+    return scope.tree.components[at], scope.definition(scope.tree.components[at])
+
+
+def header_table(scope: Scope, at: int | None) -> str | None:
+    """The table that the outline line names, if it names one."""
+    owner, definition = owner_of(scope, at)
+    named = header_input(definition)
+    return owner.get(named.name) if named is not None else None
+
+
+def header_input(definition: Step | TriggerType | None) -> Field | None:
+    """The input that the outline line names: the table, unless a record pill implies it."""
+    if definition is None or record_input(definition) is not None:
+        return None
+    return table_input(definition.inputs)
+
+
+def table_place(definition: Step | TriggerType, named: Field, others: Sequence[str]) -> int:
+    """Where among the `others` a table that is not written belongs: catalogue order."""
+    order = [field.name for field in definition.inputs]
+    own = order.index(named.name)
+    later = (i for i, name in enumerate(others) if name in order and order.index(name) > own)
+    return next(later, len(others))
+
+
+def columns_for(scope: Scope, at: int | None, field: Field) -> Columns:
+    """What may stand on the left in this input's conditions or template."""
+    instance = scope.instance
+
+    def pill(path: str) -> Typed | None:
+        if at is None:
+            return None
+        try:
+            return scope.resolve(path, at)
+        except PillError:
+            return None
+
+    if at is not None and scope.tree.components[at].is_logic:
+        return Columns(instance, None, pill)
+    table = governing_table(scope, at, field)
+    unknown = table is not None and table not in instance.table_by_name
+    unnamed = table is None and not _names_a_table(scope, at)
+    return Columns(instance, table, pill, is_open=instance.is_open or unknown or unnamed)
+
+
+def governing_table(scope: Scope, at: int | None, field: Field) -> str | None:
+    """The table whose columns this input uses."""
+    fixed = {"email_conditions": "sys_email", "ah_fields": "sc_task"}.get(field.name)
+    if fixed is not None and (fixed in scope.instance.table_by_name):
+        return fixed
+    return scope.table(at)
+
+
+def _names_a_table(scope: Scope, at: int | None) -> bool:
+    _, definition = owner_of(scope, at)
+    return definition is not None and (
+        table_input(definition.inputs) is not None or record_input(definition) is not None
+    )
