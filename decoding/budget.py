@@ -10,7 +10,7 @@ from collections import Counter
 
 from decoding.constraint import Constraint
 from decoding.errors import GrammarError
-from decoding.matcher import Matcher, allowed_ids, compile_grammar
+from decoding.matcher import Matcher, compile_grammar
 from decoding.vocabulary import Vocabulary
 
 #: No closing path is longer, over all its segments: a longer one is a loop of the grammar that the
@@ -44,13 +44,20 @@ def closing_path(matcher: Matcher, constraint: Constraint, text: bytes = b"") ->
     Raises:
         GrammarError: a dead end, or more than `PATH_LIMIT` tokens.
     """
+    return [token for segment in closing_segments(matcher, constraint, text) for token in segment]
+
+
+def closing_segments(matcher: Matcher, constraint: Constraint, text: bytes = b"") -> list[list[int]]:
+    """`closing_path` by segments: the rest of this one, which may be empty, and all that follow."""
     vocabulary = matcher.vocabulary
     path: list[int] = []
+    segments: list[list[int]] = []
     segment: Constraint | None = constraint
-    for _ in range(PATH_LIMIT):
+    while len(segments) < PATH_LIMIT:
         if segment is None:
-            return path
+            return segments
         matcher = matcher.copy()
+        begun = len(path)
         while not matcher.accepting:
             step = matcher.forced() or _closer(matcher, segment, text) or [_shortest(matcher, path)]
             matcher.consume(step)
@@ -61,6 +68,7 @@ def closing_path(matcher: Matcher, constraint: Constraint, text: bytes = b"") ->
                     f"no end within {PATH_LIMIT} tokens, lately {vocabulary.decode(path[-12:])!r}: "
                     "give the constraint closers that leave this part of the grammar"
                 )
+        segments.append(path[begun:])
         segment = segment.after(text.decode("utf-8"))
         if segment is not None:
             matcher, text = compile_grammar(vocabulary, segment.grammar), b""
@@ -93,4 +101,4 @@ def _shortest(matcher: Matcher, path: list[int]) -> int:
         ending = not text.strip(_ENDING)
         return not ending, 0 if ending else used[token], len(text), token
 
-    return min(allowed_ids(matcher.mask()).tolist(), key=rank)
+    return min(matcher.allowed(), key=rank)

@@ -70,7 +70,9 @@ class PrefixCache:
             return None, 0
         cache = DynamicCache(config=network.config)
         for index, (keys, values) in enumerate(layers):
-            cache.update(keys[:, :, :length], values[:, :, :length], index)
+            layer: Any = cache.layers[index]
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = keys[:, :, :length], values[:, :, :length]  # no copy: see the class
         return cache, length
 
     def keep(self, network: Any, prompt: Sequence[int], cache: Any) -> None:
@@ -107,4 +109,6 @@ def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def _plain(cache: Any) -> bool:
-    return isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers)
+    return isinstance(cache, DynamicCache) and all(
+        type(layer) is DynamicLayer and layer.is_initialized for layer in cache.layers
+    )

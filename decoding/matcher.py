@@ -42,7 +42,7 @@ class Matcher:
     def __init__(self, vocabulary: Vocabulary, engine: llguidance.LLMatcher):
         self.vocabulary = vocabulary
         self.engine = engine
-        self._check()
+        self.check()
 
     def mask(self) -> Mask:
         """The allowed next tokens: int32 array of ``ceil(size / 32)`` words, bit i % 32 of word i // 32.
@@ -54,25 +54,26 @@ class Matcher:
         """
         mask = np.zeros((self.vocabulary.size + 31) // 32, dtype=np.int32)
         self.engine.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
-        self._check()
+        self.check()
         if not mask.any():
             raise GrammarError("dead end in the grammar: no token can follow")
         return mask
 
     def allowed(self) -> list[int]:
         """The allowed next tokens as ids, rising: `mask` for people and tests."""
-        return allowed_ids(self.mask()).tolist()
+        ids: list[int] = allowed_ids(self.mask()).tolist()
+        return ids
 
     def forced(self) -> list[int]:
         """The tokens that must come next, [] where there is a choice (to end is one, too)."""
         tokens = self.engine.compute_ff_tokens()
-        self._check()
+        self.check()
         return tokens
 
     def accepts(self, tokens: Sequence[int]) -> int:
         """How many of `tokens` could be consumed from here; changes nothing."""
         count = self.engine.validate_tokens(list(tokens))
-        self._check()
+        self.check()
         return count
 
     def consume(self, tokens: Sequence[int]) -> None:
@@ -87,7 +88,7 @@ class Matcher:
             text = self.vocabulary.engine.dbg_tokens(tokens[count : count + 1])
             raise GrammarError(f"token {count} of {len(tokens)}, {text}, is not allowed here")
         self.engine.consume_tokens(tokens)
-        self._check()
+        self.check()
 
     def rollback(self, count: int) -> None:
         """Undo the last `count` consumed tokens.
@@ -97,7 +98,7 @@ class Matcher:
         """
         if count:
             self.engine.rollback(count)
-            self._check()
+            self.check()
 
     def copy(self) -> Matcher:
         """An independent matcher in the same state (5 to 200 microseconds)."""
@@ -113,7 +114,8 @@ class Matcher:
         """Whether the output must end here."""
         return self.engine.is_stopped()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise what the engine has silently run into, if anything."""
         if self.engine.is_error():
             raise GrammarError(_message(self.engine))
 

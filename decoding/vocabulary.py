@@ -73,7 +73,7 @@ class Vocabulary:
             )
         try:
             engine = llguidance.hf.from_tokenizer(tokenizer, n_vocab=size, eos_token=ids, slices=list(SLICES))
-        except Exception as error:  # llguidance raises ValueError or a Rust panic's exception
+        except (ValueError, RuntimeError) as error:
             raise ModelError(f"the tokenizer cannot be used for masks: {error}") from None
         return cls(engine)
 

@@ -124,7 +124,7 @@ class _Inputs:
             elif name and (field := self.fields.get(name)) and field is record_input(self.definition):
                 yield from self._mismatch(pill, name)
         elif "{{" in value:
-            if typed.kind not in TEXTUAL or typed.kind == "records":
+            if typed.kind not in TEXTUAL:
                 yield self.issue("bad_value", f"{value!r} is not {_a(typed)}: text around a pill", name)
             else:
                 yield from self._embedded(value, name)

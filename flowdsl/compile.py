@@ -31,7 +31,8 @@ from flowdsl.typed import Typed, typed_of
 from flowdsl.values import read_value
 from grammars.kinds import kind_of
 
-_LOGIC_NAMES = {"BRANCH": "PARALLEL_BRANCH", "STOP": "END"}
+#: Flow logic whose name in the JSON is not its DSL word.
+WORDS = {"BRANCH": "PARALLEL_BRANCH", "STOP": "END"}
 _OPENS = frozenset({"IF", "FOREACH", "DOUNTIL", "PARALLEL", "TRY"})
 _CHAINS = {"ELSEIF": ("IF", "ELSEIF", "ELSE"), "ELSE": ("IF", "ELSEIF", "ELSE"), "CATCH": ("TRY", "CATCH")}
 
@@ -171,7 +172,7 @@ class _Draft:
 
     def _part(self, line: OutlineLine) -> _Part:
         if line.form == "logic":
-            name = _LOGIC_NAMES.get(line.names[0], line.names[0])
+            name = WORDS.get(line.names[0], line.names[0])
             return _Part(line, LOGIC[name], "flowlogic", name)
         if line.form == "placeholder":
             return _Part(line, None, "action", PLACEHOLDER)
@@ -238,6 +239,11 @@ class _Draft:
     def _unwritten_table(self, part: _Part, at: int | None, scope: Scope | None) -> str | None:
         """The table that the outline line names, or that the record pill implies."""
         on_line = part.line.names[1] if len(part.line.names) > 1 else None
+        if on_line is not None and part.name == "FOREACH" and part.category == "flowlogic":
+            if scope is not None and at is not None and (item := scope.loop_item(at)).table not in {None, on_line}:
+                message = f"the line says {on_line}, the items are of {item.table}"
+                self.problem("table_mismatch", message, part.line.at, part.where)
+            return None
         if on_line is not None:
             named = table_input(part.definition.inputs) if part.definition else None
             if named is None and part.definition is not None and scope is not None:

@@ -182,8 +182,6 @@ def operand_values(term: Term) -> list[tuple[str, Typed]]:
         case "text":
             return [(term.value, Typed("text"))]
         case "list":
-            if PILL.fullmatch(term.value):
-                return [(term.value, Typed("any"))]
             return [(value, typed) for value in term.value.split(",")]
         case "range":
             low, _, high = term.value.partition("@")

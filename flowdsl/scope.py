@@ -14,7 +14,7 @@ Typed(kind='reference', table='sys_user', name='caller_id')
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,24 +44,36 @@ class Source:
     """The root of pills: ``trigger.current``, ``1.Records``, ``2.item`` ..."""
 
     path: str
-    pill: Typed
+    typed: Typed
 
 
 class Scope:
     """The pills of one flow."""
 
     def __init__(
-        self, instance: Instance, tree: Tree, trigger: Trigger | None = None, items: Sequence[Item] = ()
+        self,
+        instance: Instance,
+        tree: Tree,
+        trigger: Trigger | None = None,
+        items: Sequence[Item] = (),
+        loops: Mapping[int, str | None] | None = None,
     ):
         self.instance = instance
         self.tree = tree
         self.trigger = trigger
         self.items = {item.name: item for item in items}
+        self.loops = loops or {}
         self._tables: dict[int | None, str | None] = {}
 
     @classmethod
-    def of(cls, flow: Flow, instance: Instance) -> "Scope":
-        return cls(instance, Tree(flow.components), flow.trigger, flow.inputs.items if flow.inputs else ())
+    def of(cls, flow: Flow, instance: Instance, loops: Mapping[int, str | None] | None = None) -> "Scope":
+        """The scope of a flow.
+
+        Args:
+            loops: the table of the records that a FOREACH (by index) without items will run over.
+        """
+        items = flow.inputs.items if flow.inputs else ()
+        return cls(instance, Tree(flow.components), flow.trigger, items, loops)
 
     # -- definitions ---------------------------------------------------------------------------
 
@@ -107,6 +119,10 @@ class Scope:
             return self.resolve(match.group(1), at).table
         except PillError:
             return None
+
+    def loop_item(self, at: int) -> Typed:
+        """The current item of the FOREACH at this index."""
+        return self._loop_items[at]
 
     # -- visibility ----------------------------------------------------------------------------
 
@@ -262,6 +278,8 @@ class Scope:
             items[i] = Typed(ANY, name="item")
             match = PILL.fullmatch(component.get("items") or "")
             if match is None:
+                if i in self.loops:
+                    items[i] = Typed("record" if self.loops[i] is not None else ANY, self.loops[i], "item")
                 continue
             try:
                 pill = self.resolve(match.group(1), i)

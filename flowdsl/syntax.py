@@ -136,7 +136,7 @@ class _Reader:
         head = node.children[-1]
         assert isinstance(head, Tree)
         if head.data == "logic":
-            return OutlineLine("logic", (str(head.children[0]),), annotation, number, at)
+            return OutlineLine("logic", (str(head.children[0]), *names), annotation, number, at)
         return OutlineLine("placeholder" if head.data == "placeholder" else "step", names, annotation, number, at)
 
     def input(self, node: Tree[Token]) -> InputLine:

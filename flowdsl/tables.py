@@ -11,6 +11,7 @@ from flowdsl.model import Component, Trigger
 from flowdsl.query import Columns
 from flowdsl.scope import PillError, Scope, record_input
 from flowdsl.typed import Typed
+from grammars.kinds import kind_of
 
 
 def owner_of(scope: Scope, at: int | None) -> tuple[Component | Trigger, Step | TriggerType | None]:
@@ -29,10 +30,17 @@ def header_table(scope: Scope, at: int | None) -> str | None:
 
 
 def header_input(definition: Step | TriggerType | None) -> Field | None:
-    """The input that the outline line names: the table, unless a record pill implies it."""
-    if definition is None or record_input(definition) is not None:
+    """The input that the outline line names: the table, if it types anything else.
+
+    It types conditions, templates, field names, and outputs that refer to it. Where it does not,
+    a step with a record input has it implied by the record pill, and nothing is written.
+    """
+    named = table_input(definition.inputs) if definition is not None else None
+    if definition is None or named is None:
         return None
-    return table_input(definition.inputs)
+    governs = any(kind_of(field.type) in {"conditions", "template", "field"} for field in definition.inputs)
+    typed = any(output.reference == f"${named.name}" for output in definition.outputs)
+    return named if governs or typed or record_input(definition) is None else None
 
 
 def table_place(definition: Step | TriggerType, named: Field, others: Sequence[str]) -> int:

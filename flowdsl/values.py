@@ -29,8 +29,8 @@ _AMOUNT = re.compile(r"([0-9]{1,9}) (day|hour|minute|second)s?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _SECONDS = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
 
-#: Kinds whose values people write as text.
-TEXTUAL = frozenset({"text", "reference", "guid", "list", "records", "any"})
+#: Kinds whose values may be text with pills in it.
+TEXTUAL = frozenset({"text", "any"})
 
 
 # -- reading -----------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ def read_text(text: str) -> str:
 
 # -- patterns of open terminals, for the specialised grammars ----------------------------------
 
-#: One character of text, or an escape; an opening brace only where it cannot open a pill.
-TEXT_CHAR = r'([^"\\{\x00-\x1f\x7f]|\\["\\nrt]|\{([^"\\{\x00-\x1f\x7f]|\\["\\nrt]))'
+#: One character of text, or an escape; not an opening brace.
+TEXT_CHAR = r'([^"\\{\x00-\x1f\x7f]|\\["\\nrt])'
 NUMBER = r"-?[0-9]{1,12}(\.[0-9]{1,6})?"
 INTEGER = r"-?[0-9]{1,12}"
 TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?"

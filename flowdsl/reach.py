@@ -1,0 +1,101 @@
+"""What pills could be written, without writing them: the tables that are in reach of a scope."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from flowdsl.instance import Field, Instance, Step
+from flowdsl.scope import Source, record_input
+from flowdsl.tables import header_input
+from flowdsl.typed import typed_of
+from grammars.inputs import PILL_DEPTH
+from grammars.kinds import ANY, LISTS, RECORDS, kind_of
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What is in scope, as far as mandatory inputs care.
+
+    Attributes:
+        pills: whether there is any pill.
+        records: the tables of the records that a pill can stand for; None among them: a record of
+            no known table.
+        lists: the same for lists.
+    """
+
+    pills: bool
+    records: frozenset[str | None]
+    lists: frozenset[str | None]
+
+    @classmethod
+    def of(cls, instance: Instance, sources: Iterable[Source]) -> "Reach":
+        """What can be reached from the roots in scope by at most `PILL_DEPTH` columns."""
+        pills = False
+        records: set[str | None] = set()
+        lists: set[str | None] = set()
+        for source in sources:
+            pills = True
+            kind, table = source.typed.kind, source.typed.table
+            if kind in LISTS:
+                lists.add(table)
+            elif kind in RECORDS:
+                records.add(table)
+                if table is not None:
+                    around = _around(instance, table)
+                    records |= around[0]
+                    lists |= around[1]
+            elif kind == ANY:
+                records.add(None)
+            if kind in RECORDS and instance.is_open:
+                records.add(None)
+        return cls(pills, frozenset(records), frozenset(lists))
+
+    def has_record(self, instance: Instance, table: str | None) -> bool:
+        return any(table is None or t is None or instance.is_a(t, table) for t in self.records)
+
+    def has_list(self, instance: Instance, table: str | None) -> bool:
+        return any(table is None or t is None or instance.is_a(t, table) for t in self.lists)
+
+    def tables(self, instance: Instance) -> tuple[str, ...]:
+        """The tables that a step working on a record in reach may name."""
+        found = {a: None for t in instance.table_by_name if t in self.records for a in instance.lineage(t)}
+        if instance.is_open:
+            found |= {t: None for t in sorted(filter(None, self.records))}
+        return tuple(found)
+
+    def fills(self, instance: Instance, step: Step) -> bool:
+        """Whether every mandatory input of a step can hold something."""
+        return all(self._fills(instance, step, field) for field in step.inputs if field.mandatory)
+
+    def _fills(self, instance: Instance, step: Step, field: Field) -> bool:
+        kind = kind_of(field.type)
+        if kind == "record":
+            on_line = header_input(step)
+            if field is record_input(step) and on_line is not None and on_line.mandatory:
+                return bool(self.tables(instance)) or (instance.is_open and bool(self.records))
+            return self.has_record(instance, field.reference)
+        if kind == "records":
+            return self.has_list(instance, field.reference)
+        return True
+
+
+
+def _around(instance: Instance, table: str) -> tuple[frozenset[str], frozenset[str | None]]:
+    """The tables of the records and of the lists within reach of a record of `table`."""
+    cache = instance.__dict__.setdefault("_around", {})
+    if table not in cache:
+        records: set[str] = {table}
+        lists: set[str | None] = set()
+        level = {table}
+        for _ in range(PILL_DEPTH):
+            following: set[str] = set()
+            for name in level:
+                for column in instance.columns(name).values():
+                    typed = typed_of(column)
+                    if typed.kind in LISTS:
+                        lists.add(typed.table)
+                    elif typed.kind in RECORDS and typed.table is not None:
+                        following.add(typed.table)
+            records |= following
+            level = following
+        cache[table] = (frozenset(records), frozenset(lists))
+    return cache[table]

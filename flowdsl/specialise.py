@@ -1,0 +1,160 @@
+"""From an instance and a scope to the plain values that `grammars` works on."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+from flowdsl.check import SLA_TIMER, goback_targets
+from flowdsl.check_inputs import CATALOG_PREFIX, CATALOG_TRIGGER, RECORD_TRIGGERS, WAIT_STEP, runs_on_update
+from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
+from flowdsl.logic import TIMER_INPUTS
+from flowdsl.scope import Scope, record_input
+from flowdsl.tables import governing_table, header_input, owner_of
+from flowdsl.typed import Typed, typed_of
+from grammars.inputs import inputs_grammar, timer_grammar
+from grammars.kinds import kind_of
+from grammars.spelling import is_bare, spell_label
+from grammars.vocabulary import Line, Slot, Source
+
+
+class InstanceTables:
+    """An instance as `grammars.vocabulary.Tables`."""
+
+    def __init__(self, instance: Instance):
+        self.instance = instance
+        self._columns: dict[str, Mapping[str, Slot]] = {}
+        self._by_slot: dict[str, Mapping[Slot, Sequence[str]]] = {}
+
+    @property
+    def is_open(self) -> bool:
+        return self.instance.is_open
+
+    @cached_property
+    def is_plain(self) -> bool:
+        columns = (column.name for table in self.instance.tables for column in table.columns)
+        outputs = (output.name for step in (*self.instance.steps, *self.instance.triggers) for output in step.outputs)
+        return all(map(is_bare, columns)) and not any('"' in name or "\\" in name for name in outputs)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.instance.table_by_name)
+
+    def columns(self, table: str) -> Mapping[str, Slot]:
+        if table not in self._columns:
+            columns = self.instance.columns(table)
+            self._columns[table] = {name: slot_of(typed_of(column)) for name, column in columns.items()}
+        return self._columns[table]
+
+    def by_slot(self, table: str) -> Mapping[Slot, Sequence[str]]:
+        if table not in self._by_slot:
+            groups: dict[Slot, list[str]] = {}
+            for name, slot in self.columns(table).items():
+                groups.setdefault(slot, []).append(name)
+            self._by_slot[table] = groups
+        return self._by_slot[table]
+
+    def is_a(self, table: str, ancestor: str) -> bool:
+        return self.instance.is_a(table, ancestor)
+
+
+_TABLES: WeakKeyDictionary[Instance, InstanceTables] = WeakKeyDictionary()
+
+
+def tables_of(instance: Instance) -> InstanceTables:
+    """The tables of an instance, prepared once."""
+    if instance not in _TABLES:
+        _TABLES[instance] = InstanceTables(instance)
+    return _TABLES[instance]
+
+
+def slot_of(typed: Typed) -> Slot:
+    """A type as the grammars know it."""
+    return Slot(typed.kind, typed.table, tuple(spell_label(choice.label) for choice in typed.choices))
+
+
+def specialised_inputs(scope: Scope, at: int | None) -> str:
+    """The inputs grammar of a step (by index) or of the trigger (`at` None).
+
+    Whatever other steps have already decided is taken into account: the outline must be known, and
+    inputs that are known make it sharper.
+
+    Raises:
+        grammars.text.Empty: the step cannot be filled here.
+    """
+    sources = [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
+    tables = tables_of(scope.instance)
+    owner, definition = owner_of(scope, at)
+    assert definition is not None
+    lines = input_slots(scope, at)
+    if definition.name != "TIMER" or at is None or not scope.tree.components[at].is_logic:
+        return inputs_grammar(lines, sources, tables)
+    by_name = {line.name: line for line in lines}
+    kinds = [
+        [
+            Line("duration_type", Slot("choice", labels=(kind,)), mandatory=True),
+            *(Line(name, by_name[name].slot, mandatory=True) for name in names),
+        ]
+        for kind, names in TIMER_INPUTS.items()
+    ]
+    return timer_grammar(sources, tables, kinds)
+
+
+def input_slots(scope: Scope, at: int | None) -> list[Line]:
+    """The inputs that are written for a step, in catalogue order; its table is not among them."""
+    _, definition = owner_of(scope, at)
+    assert definition is not None
+    on_line = header_input(definition)
+    named = table_input(definition.inputs)
+    taken = record_input(definition)
+    lines = []
+    for field in definition.inputs:
+        if field is on_line:
+            continue
+        if field is named and taken is not None:
+            # The record pill implies it; without a record it may be written.
+            continue
+        line = _line(scope, at, field, definition)
+        if field is taken and named is not None and named is not on_line and not field.mandatory:
+            line = Line(line.name, line.slot, instead=_line(scope, at, named, definition))
+        lines.append(line)
+    return lines
+
+
+def _line(scope: Scope, at: int | None, field: Field, definition: Step | TriggerType) -> Line:
+    kind = kind_of(field.type)
+    if field.type == "step" and at is not None:
+        words = tuple(map(str, goback_targets(scope.tree, at)))
+        return Line(field.name, Slot("step"), field.mandatory, words=words)
+    if kind in {"conditions", "template", "field"}:
+        logic = at is not None and scope.tree.components[at].is_logic
+        on_change = at is None and isinstance(definition, TriggerType) and runs_on_update(definition)
+        return Line(
+            field.name,
+            Slot(kind, "pills" if logic else None),
+            field.mandatory,
+            table=governing_table(scope, at, field),
+            on_change=on_change,
+            own_fields=definition.name == WAIT_STEP,
+        )
+    slot = slot_of(typed_of(field))
+    if field is record_input(definition):
+        slot = Slot("record", scope.table(at) if header_input(definition) is not None else None)
+    if kind == "records" and at is not None and scope.tree.components[at].is_kind("FOREACH"):
+        table = scope.loops.get(at)
+        slot = Slot("records", table)
+    above = None
+    if definition.name == SLA_TIMER and field.name == "percentage" and at is not None:
+        above = _percentage_before(scope, at)
+    return Line(field.name, slot, field.mandatory, above=above)
+
+
+def _percentage_before(scope: Scope, at: int) -> int:
+    """The highest percentage of the SLA timers before this one, 0 if there is none."""
+    values = (c.get("percentage") or "" for c in scope.tree.components[:at] if c.definition == SLA_TIMER)
+    return max((int(value) for value in values if value.isdigit()), default=0)
+
+
+def trigger_tables(instance: Instance, trigger: TriggerType) -> tuple[str, ...]:
+    """The tables that a trigger may watch."""
+    catalog = CATALOG_TRIGGER in instance.trigger_by_name and trigger.name in RECORD_TRIGGERS
+    return tuple(t for t in instance.table_by_name if not (catalog and t.startswith(CATALOG_PREFIX)))

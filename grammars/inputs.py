@@ -1,0 +1,602 @@
+"""The inputs grammar: what the inputs of one step can be, given what is in scope.
+
+One line an input, in catalogue order, each value typed. Names are terminals, never rule
+alternatives, and a whole pill is one terminal, so that no name has to be told from a longer one.
+Fields that a template has set already are kept in the 64-bit parameter of its rules.
+
+>>> from grammars.vocabulary import Line, Slot
+>>> class None_:
+...     is_open, is_plain, names = False, True, ("incident",)
+...     def columns(self, table): return {}
+...     def is_a(self, table, ancestor): return table == ancestor
+>>> print(inputs_grammar([Line("level", Slot("choice", labels=("Low", "High")), mandatory=True)], [], None_()))
+start: line_0
+K0_LABEL: "Low" | "High"
+value3_0: K0_LABEL
+line_0: "level: " value3_0 "\\n"
+<BLANKLINE>
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+from grammars.kinds import ANY, RECORDS, fits
+from grammars.operators import OPERATORS, PERIODS, UNITS, WEEKDAYS, Operator
+from grammars.spelling import (
+    DATE,
+    DATE_TIME,
+    NUMBER,
+    OPEN_NAME,
+    TEXT_CHAR,
+    TIME,
+    spell_name,
+    spell_text,
+)
+from grammars.text import Empty, Sheet, literal, pattern
+from grammars.vocabulary import Line, Slot, Source, Tables
+
+#: Columns in a row that a generated pill or condition may walk.
+PILL_DEPTH, FIELD_DEPTH = 3, 2
+#: The same for pills that a condition compares.
+COMPARED_DEPTH = 2
+#: Characters between two pills of a generated text.
+TEXT_LENGTH = 400
+#: Conditions in one generated query.
+MAX_CLAUSES = 8
+
+#: Pills and braces in one generated text.
+TEXT_CHUNKS = 16
+
+#: Characters of text on its own, in a query, and in a list or range of a query.
+_CHARS = {name: TEXT_CHAR.replace('[^"', f'[^"{without}') for name, without in
+          (("TEXT", ""), ("QTEXT", "^"), ("ITEM", "^,@"))}  # fmt: skip
+_MAY_BE_EMPTY = frozenset({"text", "reference", "guid", "list", ANY})
+_BRACE = r"\{"
+#: What would be read as the rest of an operator, and as a pill.
+_NOT_AN_OPERATOR = "~/([=<>]|!=|_HIERARCHY).*/"
+_PILLESS = r"~/.*\{\{.*/"
+
+
+def inputs_grammar(lines: Sequence[Line], sources: Sequence[Source], tables: Tables) -> str:
+    """Lark text that accepts exactly the input lines of a step, each ended by a newline.
+
+    Raises:
+        Empty: a mandatory input can hold nothing (an outline must not offer such a step).
+    """
+    return _Inputs(lines, sources, tables).text()
+
+
+def timer_grammar(sources: Sequence[Source], tables: Tables, kinds: Sequence[Sequence[Line]]) -> str:
+    """The same for a step whose inputs come in one of several sets."""
+    return _Inputs([], sources, tables).either(kinds)
+
+
+class _Inputs:
+    def __init__(self, lines: Sequence[Line], sources: Sequence[Source], tables: Tables):
+        self.lines, self.sources, self.tables = lines, sources, tables
+        self.sheet = Sheet()
+        self.walks: dict[str, str | None] = {}
+        self.ids: dict[str, dict[object, int]] = {}
+        self.count = 0
+
+    def id(self, prefix: str, key: object) -> str:
+        """A short name for a slot or a table, the same each time."""
+        numbers = self.ids.setdefault(prefix, {})
+        return f"{prefix}{numbers.setdefault(key, len(numbers))}"
+
+    # -- lines ---------------------------------------------------------------------------------
+
+    def text(self) -> str:
+        body = Sheet()
+        body.rule("start", [" ".join(self.parts(self.lines)) or '""'])
+        return f"{body}{self.sheet}"
+
+    def either(self, kinds: Sequence[Sequence[Line]]) -> str:
+        body = Sheet()
+        options = []
+        for lines in kinds:
+            try:
+                options.append(" ".join(self.parts(lines)))
+            except Empty:
+                continue
+        body.rule("start", options)
+        return f"{body}{self.sheet}"
+
+    def parts(self, lines: Sequence[Line]) -> list[str]:
+        parts = []
+        for line in lines:
+            try:
+                rule = self.line(line)
+            except Empty:
+                if line.mandatory:
+                    raise
+                continue
+            parts.append(rule if line.mandatory else f"{rule}?")
+        return parts
+
+    def line(self, line: Line) -> str:
+        name = f"line_{self.count}"
+        self.count += 1
+        options = [f'{literal(spell_name(line.name) + ": ")} {self.value(line)} "\\n"']
+        if line.instead is not None:
+            options.append(f'{literal(spell_name(line.instead.name) + ": ")} {self.value(line.instead)} "\\n"')
+        return self.sheet.rule(name, options)
+
+    def value(self, line: Line) -> str:
+        kind = line.slot.kind
+        if line.words:
+            return f"({' | '.join(map(literal, line.words))})"
+        if kind == "conditions":
+            return self.conditions(line)
+        if kind == "template":
+            return self.template(line)
+        if kind == "table":
+            return self.table_name()
+        if kind == "field":
+            return self.field(line.table, None, FIELD_DEPTH)
+        if line.above is not None:
+            return self.sheet.terminal("ABOVE", [pattern(greater_than(line.above))])
+        return self.plain(line.slot, mandatory=line.mandatory)
+
+    def table_name(self) -> str:
+        if "TABLE" in self.sheet:
+            return "TABLE"
+        names = [pattern(OPEN_NAME)] if self.tables.is_open else [literal(spell_name(n)) for n in self.tables.names]
+        return self.sheet.terminal("TABLE", names)
+
+    # -- values --------------------------------------------------------------------------------
+
+    def plain(self, slot: Slot, mandatory: bool = True) -> str:
+        """A value on a line of its own."""
+        empty = not mandatory and slot.kind in _MAY_BE_EMPTY and not slot.labels
+        return self._value(slot, "value", "TEXT", empty, PILL_DEPTH)
+
+    def queried(self, slot: Slot) -> str:
+        """A value in a condition or a template, where `^` may not stand."""
+        return self._value(slot, "operand", "QTEXT", True, PILL_DEPTH)
+
+    def _value(self, slot: Slot, prefix: str, text: str, empty: bool, depth: int = COMPARED_DEPTH) -> str:
+        name = f"{prefix}{'_e' if empty else ''}{depth}_{self.id('K', slot)[1:]}"
+        if name in self.sheet:
+            return name
+        options = [*self.literals(slot, text), *self.pill_options(slot, depth=depth)]
+        if empty and options:
+            options.append('"\\"\\""')
+        return self.sheet.rule(name, options)
+
+    def literals(self, slot: Slot, text: str) -> Iterator[str]:
+        """The spellings of a slot's own values."""
+        kind = slot.kind
+        if slot.labels:
+            yield self.once(f"{self.id('K', slot)}_LABEL", map(literal, slot.labels))
+        elif kind == "boolean":
+            yield from ('"true"', '"false"')
+        elif kind == "number":
+            yield self.once("NUMBER", [pattern(NUMBER)])
+        elif kind == "date":
+            yield self.once("DATE", [pattern(DATE)])
+        elif kind == "date_time":
+            yield self.once("DATE_TIME", [pattern(DATE_TIME)])
+        elif kind == "time":
+            yield self.once("TIME", [pattern(TIME)])
+        elif kind == "duration":
+            yield self.duration()
+        elif kind == "approval":
+            yield self.approval()
+        elif kind in {"text", ANY}:
+            yield self.rich_text(text)
+        elif kind not in {"record", "records"}:
+            yield self.plain_text(text)
+
+    def once(self, name: str, alternatives: Iterable[str]) -> str:
+        return name if name in self.sheet else self.sheet.terminal(name, alternatives)
+
+    def duration(self) -> str:
+        if "duration" not in self.sheet:
+            # Rules, not one terminal: after `10 days` a space may begin the hours or what follows.
+            for unit, size in (("DAYS", 4), ("HOURS", 4), ("MINUTES", 4), ("SECONDS", 5)):
+                self.sheet.terminal(unit, [pattern(f"(0|[1-9][0-9]{{0,{size - 1}}}) {unit.lower()}?")])
+            self.sheet.rule(
+                "duration",
+                [
+                    'DAYS (" " HOURS)? (" " MINUTES)? (" " SECONDS)?',
+                    'HOURS (" " MINUTES)? (" " SECONDS)?',
+                    'MINUTES (" " SECONDS)?',
+                    "SECONDS",
+                ],
+            )
+        return "duration"
+
+    def approval(self) -> str:
+        if "approval" not in self.sheet:
+            name = self.once("NAME_TEXT", [pattern(r'[^"\\\[\]{},^\x00-\x1f\x7f ]([^"\\\[\]{},^\x00-\x1f\x7f]{0,60}'
+                                                   r'[^"\\\[\]{},^\x00-\x1f\x7f ])?')])  # fmt: skip
+            rules = []
+            for who, table in (("U", "sys_user"), ("G", "sys_user_group")):
+                slot = Slot("reference", table if table in self.tables.names else None)
+                item = " | ".join([name, *self.pill_options(slot, quoted=True)])
+                head = self.once(f"RULE_{who}", [pattern(rf"(Approves|Rejects)(Any|All|Res|[1-9][0-9]?[#%]){who}\[")])
+                rules.append(f'{head} ({item}) ("," ({item})){{0,4}} "]"')
+            self.sheet.rule("approval_rule", rules)
+            self.sheet.rule("approval", ['"\\"" approval_rule (("Or" | "&") approval_rule){0,3} "\\""'])
+        return "approval"
+
+    def plain_text(self, name: str) -> str:
+        """Quoted text without pills: a display name."""
+        full = f"{name}_NAME"
+        if full not in self.sheet:
+            body = pattern(f"({_CHARS[name]}|{_BRACE}){{1,200}}")
+            self.sheet.terminal(f"{full}_BODY", [f"{body} & {_PILLESS}{_safe(name)}"])
+            self.sheet.terminal(full, [f'"\\"" {full}_BODY "\\""'])
+        return full
+
+    def rich_text(self, name: str) -> str:
+        """Quoted text with scalar pills in it.
+
+        A brace is a lexeme of its own, with what follows it, so that the lexer can tell the brace
+        from a pill without going back.
+        """
+        rule = f"rich_{name.lower()}"
+        if rule in self.sheet:
+            return rule
+        text = self.once(name, [pattern(f"{_CHARS[name]}{{1,{TEXT_LENGTH}}}")])
+        brace = self.once(f"{name}_BRACE", [pattern(_BRACE + _CHARS[name])])
+        first = self.once(f"{name}_FIRST", [f"{text}{_safe(name)}"]) if _safe(name) else text
+        others = [brace, *self.pill_options(Slot("text"), quoted=True)]
+        more = " | ".join(others)
+        return self.sheet.rule(
+            rule,
+            [
+                f'"\\"" ({first} | {more}) ({text} | {more}){{0,{TEXT_CHUNKS}}} ("\\"" | "{{\\"")',
+                '"\\"{\\""',
+            ],
+        )
+
+    # -- pills ---------------------------------------------------------------------------------
+
+    def pill_options(self, slot: Slot, quoted: bool = False, depth: int = PILL_DEPTH) -> list[str]:
+        """The terminal of the pills in scope that fit a slot, if there are any."""
+        quoted = quoted and not self.tables.is_plain
+        slot = Slot(slot.kind, slot.table)
+        name = f"{self.id('K', slot)}_PILL{depth}{'_QUOTED' if quoted else ''}"
+        if name in self.sheet:
+            return [name]
+        mode = "quoted" if quoted else "pill"
+
+        def wanted(gives: Slot) -> bool:
+            return fits(gives.kind, gives.table, slot.kind, slot.table, self.tables.is_a)
+
+        options = []
+        for source in self.sources:
+            path = _escape(source.path, mode)
+            if wanted(source.slot):
+                options.append(literal(f"{{{{{path}}}}}"))
+            walk = self.walk(source.slot, depth, slot, wanted, mode)
+            if walk is not None:
+                options.append(f"{literal(f'{{{{{path}.')} {walk} {literal('}}')}")
+        return [self.sheet.terminal(name, options)] if options else []
+
+    def walk(self, start: Slot, depth: int, key: object, wanted: Callable[[Slot], bool], mode: str) -> str | None:
+        """The terminal of the walks from a record to a wanted column; None if there are none.
+
+        Columns that lead to the same table, or are wanted alike, are named once and shared.
+        """
+        if start.kind not in RECORDS:
+            return None
+        if self.tables.is_open:
+            return self.open_walk() if wanted(Slot(ANY)) else None
+        if start.table is None:
+            return None
+        table = self.id("T", (start.table, mode))
+        goal = self.id("G", key)
+        name = f"W{table}{goal}D{depth}"
+        if name in self.walks:
+            return self.walks[name]
+        columns = self.tables.by_slot(start.table)
+        options = []
+        own = [name for slot, names in columns.items() if wanted(slot) for name in names]
+        if own:
+            options.append(self.once(f"C{table}{goal}", [self.choice_of(own, mode)]))
+        if depth > 1:
+            for further, names in _by_table(columns):
+                rest = self.walk(Slot("record", further), depth - 1, key, wanted, mode)
+                if rest is not None:
+                    step = self.once(f"R{table}{self.id('T', (further, mode))}", [f'{self.choice_of(names, mode)} "."'])
+                    options.append(f"{step} {rest}")
+        self.walks[name] = self.sheet.terminal(name, options) if options else None
+        return self.walks[name]
+
+    def choice_of(self, names: Sequence[str], mode: str) -> str:
+        spell = spell_name if mode == "field" else lambda name: _escape(name, mode)
+        return f"({' | '.join(literal(spell(name)) for name in names)})"
+
+    def open_walk(self) -> str:
+        return self.once("OPEN_WALK", [pattern(rf"{OPEN_NAME}(\.{OPEN_NAME}){{0,2}}")])
+
+    # -- fields --------------------------------------------------------------------------------
+
+    def field(self, table: str | None, slot: Slot | None, depth: int) -> str:
+        """The terminal of the fields of a table, all (`slot` None) or those of a slot."""
+        if self.tables.is_open or table is None or not self.tables.columns(table):
+            return self.open_walk()
+        mode = "pill" if self.tables.is_plain else "field"
+        key = ("all",) if slot is None else ("field", slot)
+        walk = self.walk(Slot("record", table), depth, key, lambda gives: slot is None or gives == slot, mode)
+        if walk is None:
+            raise Empty(table)
+        return walk
+
+    def classes(self, table: str, depth: int) -> list[Slot]:
+        """The different slots among the fields of a table, in order of appearance."""
+        found: dict[Slot, None] = {}
+        level = {table: None}
+        for _ in range(depth):
+            following: dict[str, None] = {}
+            for name in level:
+                for slot in self.tables.by_slot(name):
+                    found.setdefault(slot)
+                    if slot.kind in RECORDS and slot.table is not None:
+                        following.setdefault(slot.table)
+            level = following
+        return list(found)
+
+    # -- conditions ----------------------------------------------------------------------------
+
+    def conditions(self, line: Line) -> str:
+        rule = f"conditions_{self.id('L', line)[1:]}"
+        if line.table is None and line.slot.table == "pills":
+            clauses = self.pill_clauses(line)
+        else:
+            clauses = self.field_clauses(line)
+        self.sheet.rule(f"{rule}_clause", clauses)
+        join = '(" AND " | " OR " | " NQ ")'
+        return self.sheet.rule(rule, [f"{rule}_clause ({join} {rule}_clause){{0,{MAX_CLAUSES - 1}}}"])
+
+    def pill_clauses(self, line: Line) -> list[str]:
+        clauses: list[str] = []
+        classes: dict[Slot, None] = {}
+        for source in self.sources:
+            classes.setdefault(source.slot)
+            if source.slot.kind in RECORDS and source.slot.table is not None:
+                for slot in self.classes(source.slot.table, COMPARED_DEPTH):
+                    classes.setdefault(slot)
+        if self.tables.is_open:
+            classes.setdefault(Slot(ANY))
+        for slot in classes:
+            left = self.pills_of(slot)
+            try:
+                clauses += [f"{left} {self.tail(slot, line)}"] if left is not None else []
+            except Empty:
+                continue
+        return clauses
+
+    def pills_of(self, slot: Slot) -> str | None:
+        """The terminal of the pills that are exactly of a slot."""
+        options = []
+        for source in self.sources:
+            if source.slot == slot:
+                options.append(literal(f"{{{{{source.path}}}}}"))
+            walk = self.walk(source.slot, COMPARED_DEPTH, ("field", slot), lambda gives: gives == slot, "pill")
+            if walk is not None and not (self.tables.is_open and slot.kind != ANY):
+                options.append(f"{literal(f'{{{{{source.path}.')} {walk} {literal('}}')}")
+        return self.once(f"{self.id('K', slot)}_LEFT", options) if options else None
+
+    def field_clauses(self, line: Line) -> list[str]:
+        columns = self.tables.columns(line.table) if line.table is not None else {}
+        if self.tables.is_open or not columns:
+            return [f"{self.open_walk()} {self.tail(Slot(ANY), line)}"]
+        assert line.table is not None
+        depth = 1 if line.own_fields else FIELD_DEPTH
+        risky = clashes(columns)
+        clauses = []
+        for slot in self.classes(line.table, depth):
+            if risky:
+                own = [name for name, gives in columns.items() if gives == slot]
+                for words, names in _group(own, lambda name: risky.get(name, frozenset())):
+                    clauses.append(f"{self.choice_of(names, 'field')} {self.tail(slot, line, words)}")
+                if depth == 1 or not any(s.kind in RECORDS for s in columns.values()):
+                    continue
+            try:
+                clauses.append(f"{self.field(line.table, slot, depth)} {self.tail(slot, line)}")
+            except Empty:
+                continue
+        return clauses
+
+    def tail(self, slot: Slot, line: Line, without: frozenset[str] = frozenset()) -> str:
+        """The rule of what may follow a field or pill of this slot: operator and operand."""
+        key = (slot, line.table, line.on_change, line.own_fields, without)
+        name = f"tail_{self.id('C', key)[1:]}"
+        if name in self.sheet:
+            return name
+        by_operand: dict[str, list[Operator]] = {}
+        for operator in OPERATORS:
+            if slot.kind in operator.kinds and (line.on_change or not operator.on_change):
+                if operator.name not in without:
+                    by_operand.setdefault(operator.operand, []).append(operator)
+        if line.own_fields:
+            for operand in ("span", "period"):
+                by_operand.pop(operand, None)
+        options: list[str] = []
+        for operand, operators in by_operand.items():
+            options += self.tails(operand, operators, slot, line)
+        return self.sheet.rule(name, options)
+
+    def tails(self, operand: str, operators: list[Operator], slot: Slot, line: Line) -> Iterator[str]:
+        words = f"({' | '.join(literal(f' {operator.word} ') for operator in operators)})"
+        if operand == "none":
+            yield f"({' | '.join(literal(f' {operator.word}') for operator in operators)})"
+        elif operand == "value":
+            clearing = [op for op in operators if op.name in {"=", "!=", "CHANGESTO", "CHANGESFROM"}]
+            others = [op for op in operators if op not in clearing]
+            for group, empty in ((clearing, True), (others, False)):
+                if group:
+                    these = f"({' | '.join(literal(f' {operator.word} ') for operator in group)})"
+                    try:
+                        yield f"{these} {self._value(slot, 'operand', 'QTEXT', empty)}"
+                    except Empty:
+                        if empty:
+                            yield f'{these} "\\"\\""'
+            if slot.kind in {"date", "date_time"}:
+                edges = [op for op in operators if op.name in {"<", "<=", ">", ">="}]
+                yield f"({' | '.join(literal(f' {op.word} ') for op in edges)}) {self.period()}"
+        elif operand == "text":
+            yield f"{words} {self._value(Slot('text'), 'operand', 'QTEXT', False)}"
+        elif operand == "list":
+            item = self.item(slot)
+            if item is not None:
+                yield f'{words} "(" {item} (", " {item}){{0,15}} ")"'
+        elif operand == "range":
+            item = self.item(slot)
+            if item is not None:
+                yield f'{words} {item} " TO " {item}'
+        elif operand == "field" and line.table is not None and not self.tables.is_open:
+            yield f"{words} {self.field(line.table, None, 1)}"
+        elif operand == "period":
+            yield f"{words} {self.period()}"
+        elif operand == "span":
+            yield f"{words} {self.span()} {self.once('DIRECTION', [literal(' ago'), literal(' ahead')])}"
+        elif operand == "offset" and line.table is not None and not self.tables.is_open:
+            yield f'{words} {self.span()} (" before " | " after ") {self.field(line.table, None, 1)}'
+        elif operand == "weekday":
+            yield f"{words} {self.once('WEEKDAY', map(literal, WEEKDAYS))}"
+
+    def item(self, slot: Slot) -> str | None:
+        """One value of a list or a range: text in it holds no comma and no `@`."""
+        try:
+            return self._value(slot, "item", "ITEM", empty=False)
+        except Empty:
+            return None
+
+    def period(self) -> str:
+        return self.once("PERIOD", map(literal, PERIODS))
+
+    def span(self) -> str:
+        units = "|".join(f"{unit}s?" for unit in UNITS)
+        return self.once("SPAN", [pattern(rf"[1-9][0-9]{{0,3}} ({units})")])
+
+    # -- templates -----------------------------------------------------------------------------
+
+    def template(self, line: Line) -> str:
+        """Assignments to different fields."""
+        if self.tables.is_open or line.table is None or not self.tables.columns(line.table):
+            fields = [(pattern(p), Slot(ANY)) for p in _open_classes()]
+        else:
+            risky = {name for name, words in clashes(self.tables.columns(line.table)).items() if "=" in words}
+            columns = self.tables.columns(line.table)
+            fields = [(literal(spell_name(n)), columns[n]) for n in _usual_first(columns) if n not in risky]
+        start = f"set_{self.id('L', line)[1:]}"
+        settable = [(field, slot) for field, slot in fields if self._settable(slot)]
+        self._distinct(start, settable)
+        return f"{start}_0::0x0"
+
+    def _settable(self, slot: Slot) -> bool:
+        try:
+            self.queried(slot)
+        except Empty:
+            return False
+        return True
+
+    def _distinct(self, start: str, fields: Sequence[tuple[str, Slot]]) -> None:
+        """Rules for a list of assignments in which no field comes twice.
+
+        The parameter has one bit for each of the first fields, and a few slots that hold the
+        numbers of the others, so that tables of hundreds of columns need no larger parameter.
+        """
+        bits, slots = (len(fields), 0) if len(fields) <= 63 else (0, 3)
+        width = (len(fields)).bit_length()
+        bits = bits or 63 - slots * width
+        if not fields:
+            raise Empty(start)
+        for level in range(slots + 1):
+            options = []
+            for i, (field, slot) in enumerate(fields):
+                value = self.queried(slot)
+                terminal = self.once(f"{start.upper()}_F{i}", [f'{field} " = "'])
+                if i < bits:
+                    options.append(f"{terminal} {value} {start}_more_{level}::set_bit({i}) %if bit_clear({i})")
+                elif level < slots:
+                    number = i - bits + 1
+                    tests = [f"ne([{bits + k * width}:{bits + (k + 1) * width}],{number})" for k in range(level)]
+                    condition = f" %if {_all(tests)}" if tests else ""
+                    stored = hex(number << (bits + level * width))
+                    options.append(f"{terminal} {value} {start}_more_{level + 1}::bit_or({stored}){condition}")
+            self.sheet.rule(f"{start}_{level}::_", options)
+            self.sheet.rule(f"{start}_more_{level}::_", ['""', f'", " {start}_{level}::_'])
+
+
+def _safe(name: str) -> str:
+    """What keeps text in a query from being read as part of the operator before it."""
+    return "" if name == "TEXT" else f" & {_NOT_AN_OPERATOR}"
+
+
+def greater_than(low: int, high: int = 999) -> str:
+    """A pattern of the whole numbers above `low`, up to `high` (at most three digits).
+
+    >>> import re
+    >>> [n for n in range(1000) if re.fullmatch(greater_than(985), str(n))]
+    [986, 987, 988, 989, 990, 991, 992, 993, 994, 995, 996, 997, 998, 999]
+    """
+    options = []
+    for tens, numbers in groupby(range(low + 1, high + 1), key=lambda n: n // 10):
+        ones = [n % 10 for n in numbers]
+        head = str(tens) if tens else ""
+        options.append(f"{head}[{ones[0]}-{ones[-1]}]")
+    return f"({'|'.join(options)})"
+
+
+def clashes(columns: Mapping[str, Slot]) -> dict[str, frozenset[str]]:
+    """For columns whose name another column continues: the operators that would be misread.
+
+    With columns `x` and `xIN`, the query `xIN5` speaks of the second.
+    """
+    names = list(columns)
+    known = sorted(names)
+    risky: dict[str, frozenset[str]] = {}
+    for i, name in enumerate(known):
+        words = set()
+        for longer in known[i + 1 :]:
+            if not longer.startswith(name):
+                break
+            rest = longer[len(name) :]
+            words |= {op.name for op in OPERATORS if op.name.startswith(rest) or rest.startswith(op.name)}
+        if words:
+            risky[name] = frozenset(words)
+    return risky
+
+
+def _all(tests: list[str]) -> str:
+    condition = tests[0]
+    for test in tests[1:]:
+        condition = f"and({condition},{test})"
+    return condition
+
+
+def _usual_first(columns: Mapping[str, Slot]) -> list[str]:
+    """Columns that a flow may well set, before those that the platform keeps."""
+    return sorted(columns, key=lambda name: name.startswith("sys_"))
+
+
+def _open_classes() -> list[str]:
+    """Patterns that share out open names: two names set together fall into different ones."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return [f"{first}{rest}" for first in letters for rest in ("[a-m][a-z0-9_]{0,40}", "([n-z0-9_][a-z0-9_]{0,40})?")]
+
+
+def _by_table(columns: Mapping[Slot, Sequence[str]]) -> Iterator[tuple[str, list[str]]]:
+    """The reference columns of a table, by the table they lead to."""
+    tables: dict[str, list[str]] = {}
+    for slot, names in columns.items():
+        if slot.kind in RECORDS and slot.table is not None:
+            tables.setdefault(slot.table, []).extend(names)
+    yield from sorted(tables.items())
+
+
+def _group(names: list[str], key: Callable[[str], frozenset[str]]) -> Iterator[tuple[frozenset[str], list[str]]]:
+    groups: dict[frozenset[str], list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    yield from groups.items()
+
+
+def _escape(text: str, mode: str) -> str:
+    return spell_text(text)[1:-1] if mode == "quoted" else text

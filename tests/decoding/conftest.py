@@ -1,0 +1,27 @@
+"""Real parts for the tests: the embedded model in float32, its vocabulary, and a tiny random model."""
+
+import pytest
+import torch
+from decoding_cases import tiny_llama
+
+from decoding import Model, Vocabulary, load_model
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    return load_model(dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def vocabulary(model: Model) -> Vocabulary:
+    return model.vocabulary
+
+
+@pytest.fixture(scope="session")
+def nemo() -> Vocabulary:
+    return Vocabulary.from_tekken()
+
+
+@pytest.fixture(scope="session")
+def tiny(model: Model) -> Model:
+    return Model.of(tiny_llama(model.vocabulary.size), model.tokenizer, "tiny")

@@ -1,0 +1,72 @@
+"""Constraints, prompts and helpers that the decoding tests share."""
+
+from __future__ import annotations
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from decoding import Constraint, Model, Vocabulary, compile_grammar
+
+FLOW = Constraint(
+    r"""start: "FLOW " TEXT "\n" step+ "END\n"
+step: STEP " " TEXT "\n" | "IF " TEXT "\n" step+ "FI\n"
+STEP: "look_up" | "update" | "create_record" | "create_task"
+TEXT: /"[^"\\{\x00-\x1F\x7F]{1,40}"/
+""",
+    closers=("END\n", "FI\n", '"\nEND\n', '"\n'),
+)
+OBJECT = Constraint(
+    r"""start: "{\"name\": " TEXT ", \"count\": " NUMBER ", \"kind\": " KIND "}"
+TEXT: /"[^"\\{\n]{1,30}"/
+NUMBER: /[1-9][0-9]{0,4}/
+KIND: "\"incident\"" | "\"inner\"" | "\"problem\""
+""",
+)
+#: Each letter at most once, which needs a parameter that rules hand down.
+SUBSET = Constraint(
+    r"""start: "pick: " rest::0
+rest::_: "red " rest::set_bit(0) %if bit_clear(0)
+    | "green " rest::set_bit(1) %if bit_clear(1)
+    | "blue " rest::set_bit(2) %if bit_clear(2)
+    | "done"
+""",
+    closers=("done",),
+)
+GRAMMARS = {"flow": FLOW, "object": OBJECT, "subset": SUBSET}
+
+PROMPTS = (
+    "When an incident is created, look up the manager and create a task.",
+    "Give the count of problems named printer.",
+)
+
+
+def tiny_llama(vocabulary_size: int, positions: int = 512) -> LlamaForCausalLM:
+    """A random model of 2 layers with decided opinions."""
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=positions,
+        initializer_range=0.4,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return LlamaForCausalLM(config).float().eval()
+
+
+def ask(model: Model, text: str) -> list[int]:
+    return model.chat([{"role": "user", "content": text}])
+
+
+def accepts(vocabulary: Vocabulary, constraint: Constraint, text: str) -> bool:
+    """Whether `text` is a complete sentence of a single-segment constraint, by a fresh matcher."""
+    matcher = compile_grammar(vocabulary, constraint.grammar)
+    tokens = vocabulary.encode(text)
+    if matcher.accepts(tokens) < len(tokens):
+        return False
+    matcher.consume(tokens)
+    return matcher.accepting
