@@ -16,6 +16,7 @@ Traceback (most recent call last):
 flowdsl.errors.InvalidFlow: 1:1 missing_input trigger: daily needs the input 'time'
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowdsl.check import check_flow
@@ -26,7 +27,7 @@ from flowdsl.model import PLACEHOLDER, Component, Flow, Input, Item, Items, Trig
 from flowdsl.query import Columns, encode_query, read_clauses
 from flowdsl.scope import Scope, record_input
 from flowdsl.syntax import InputLine, Line, OutlineLine, Place, Value, parse_lines
-from flowdsl.tables import columns_for, header_input, table_place
+from flowdsl.tables import columns_for, header_table, owner_of, table_place
 from flowdsl.typed import Typed, typed_of
 from flowdsl.values import read_value
 from grammars.kinds import kind_of
@@ -222,52 +223,116 @@ class _Draft:
         )
 
     def _inputs(self, part: _Part, at: int | None, scope: Scope | None) -> tuple[Input, ...]:
-        fields = part.fields
-        inputs = [
-            Input(name=line.name, value=self._read_input(part, line, fields.get(line.name), scope, at))
-            for line in part.inputs
-            if line.value is not None
-        ]
-        table = self._unwritten_table(part, at, scope)
-        named = table_input(part.definition.inputs) if part.definition else None
-        written = {line.name for line in part.inputs}
-        if table is not None and part.definition is not None and named is not None and named.name not in written:
-            place = table_place(part.definition, named, [item.name for item in inputs])
-            inputs.insert(place, Input(name=named.name, value=table))
-        return tuple(inputs)
-
-    def _unwritten_table(self, part: _Part, at: int | None, scope: Scope | None) -> str | None:
-        """The table that the outline line names, or that the record pill implies."""
         on_line = part.line.names[1] if len(part.line.names) > 1 else None
-        if on_line is not None and part.name == "FOREACH" and part.category == "flowlogic":
-            if scope is not None and at is not None and (item := scope.loop_item(at)).table not in {None, on_line}:
+        if scope is not None and on_line is not None:
+            self._check_table(part, at, on_line, scope)
+
+        def problem(kind: str, message: str, line: InputLine) -> None:
+            self.problem(kind, message, line.at, part.where)
+
+        loop = part.category == "flowlogic"
+        return read_inputs(part.inputs, part.definition, None if loop else on_line, scope, at, problem)
+
+    def _check_table(self, part: _Part, at: int | None, on_line: str, scope: Scope) -> None:
+        """The table on an outline line against what its inputs say."""
+        if part.category == "flowlogic":
+            item = scope.loop_item(at) if at is not None and part.name == "FOREACH" else None
+            if item is None:
+                self.problem("unknown_input", f"{part.name} takes no table", part.line.at, part.where)
+            elif item.table is not None and item.table != on_line:
                 message = f"the line says {on_line}, the items are of {item.table}"
                 self.problem("table_mismatch", message, part.line.at, part.where)
-            return None
-        if on_line is not None:
-            named = table_input(part.definition.inputs) if part.definition else None
-            if named is None and part.definition is not None and scope is not None:
-                self.problem("unknown_input", f"{part.name} takes no table", part.line.at, part.where)
-            written = next((line for line in part.inputs if named and line.name == named.name), None)
-            if written is not None and scope is not None:
-                said = written.value.text if isinstance(written.value, Value) else None
+            return
+        named = table_input(part.definition.inputs) if part.definition else None
+        if named is None and part.definition is not None:
+            self.problem("unknown_input", f"{part.name} takes no table", part.line.at, part.where)
+        for line in part.inputs:
+            if named is not None and line.name == named.name:
+                said = line.value.text if isinstance(line.value, Value) else "NONE"
                 if said != on_line:
                     message = f"the line says {on_line}, the input says {said}"
-                    self.problem("table_mismatch", message, written.at, part.where)
-            return on_line
-        takes_record = part.definition is not None and record_input(part.definition) is not None
-        return scope.implied_table(at) if scope is not None and at is not None and takes_record else None
+                    self.problem("table_mismatch", message, line.at, part.where)
 
-    def _read_input(
-        self, part: _Part, line: InputLine, field: Field | None, scope: Scope | None, at: int | None
-    ) -> str:
-        assert line.value is not None
-        if isinstance(line.value, Value):
-            return read_value(line.value, typed_of(field) if field is not None else Typed("text"))
-        if scope is None:
-            return ""
-        if field is not None and kind_of(field.type) not in {"conditions", "template"}:
-            self.problem("bad_value", f"{line.name} takes one value, not conditions", line.at, part.where)
-            return ""
-        columns = columns_for(scope, at, field) if field is not None else Columns(self.instance, is_open=True)
-        return encode_query(read_clauses(line.value, columns))
+
+_Problem = Callable[[str, str, InputLine], None]
+
+
+def read_inputs(
+    lines: Sequence[InputLine],
+    definition: Step | TriggerType | None,
+    table: str | None,
+    scope: Scope | None,
+    at: int | None,
+    problem: _Problem,
+) -> tuple[Input, ...]:
+    """The inputs of written lines, with the table that the outline line names or the record implies.
+
+    Args:
+        table: what the outline line names.
+        scope: of the flow with its plain inputs; None: conditions are left empty for now.
+        problem: is told of what cannot be read.
+    """
+    fields = {item.name: item for item in definition.inputs} if definition else {}
+    inputs = [
+        Input(name=line.name, value=_read_input(line, fields.get(line.name), scope, at, problem))
+        for line in lines
+        if line.value is not None
+    ]
+    named = table_input(definition.inputs) if definition is not None else None
+    if definition is None or named is None or any(line.name == named.name for line in lines):
+        return tuple(inputs)
+    if table is None and record_input(definition) is not None and scope is not None and at is not None:
+        table = scope.implied_table(at)
+    if table is not None:
+        place = table_place(definition, named, [item.name for item in inputs])
+        inputs.insert(place, Input(name=named.name, value=table))
+    return tuple(inputs)
+
+
+def _read_input(line: InputLine, field: Field | None, scope: Scope | None, at: int | None, problem: _Problem) -> str:
+    assert line.value is not None
+    if isinstance(line.value, Value):
+        return read_value(line.value, typed_of(field) if field is not None else Typed("text"))
+    if scope is None:
+        return ""
+    if field is not None and kind_of(field.type) not in {"conditions", "template"}:
+        problem("bad_value", f"{line.name} takes one value, not conditions", line)
+        return ""
+    columns = columns_for(scope, at, field) if field is not None else Columns(scope.instance, is_open=True)
+    return encode_query(read_clauses(line.value, columns))
+
+
+def fill(flow: Flow, at: int | None, text: str, instance: Instance, loops: Mapping[int, str | None]) -> Flow:
+    """A flow with the inputs of one step (by index; None: the trigger) read from their lines.
+
+    Args:
+        loops: as in `Scope.of`.
+
+    Raises:
+        InvalidFlow: the lines cannot be read.
+    """
+    read, issues = parse_lines(text)
+    lines = [line for line in read if isinstance(line, InputLine)]
+
+    def problem(kind: str, message: str, line: InputLine) -> None:
+        where = "trigger" if at is None else flow.components[at].order
+        issues.append(FlowIssue(kind, message, where, line.name, *line.at))
+
+    scope = None
+    for _ in range(2):
+        before = scope or Scope.of(flow, instance, loops)
+        owner, definition = owner_of(before, at)
+        table = header_table(before, at)
+        inputs = read_inputs(lines, definition, table, scope, at, problem)
+        flow = _replaced(flow, at, owner.model_copy(update={"inputs": inputs}))
+        scope = Scope.of(flow, instance, loops)
+    if issues:
+        raise InvalidFlow(str(issues[0]), tuple(issues))
+    return flow
+
+
+def _replaced(flow: Flow, at: int | None, owner: Trigger | Component) -> Flow:
+    if at is None:
+        return flow.model_copy(update={"trigger": owner})
+    components = (*flow.components[:at], owner, *flow.components[at + 1 :])
+    return flow.model_copy(update={"components": components})

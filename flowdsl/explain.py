@@ -5,12 +5,12 @@ told as what they stand for. Nothing is added: there is no model in this, and th
 words of the requirement and not of the flow, are left out (but for a placeholder, which has nothing else).
 Names that the instance does not know are told as they are stored. Whether the flow is right, `check` says.
 
-What a value holds can never look like a part of the explanation: texts are in quotes, in which quotes,
-line breaks and invisible characters are escaped and pills stand in square brackets.
+What a value holds cannot pass for a part of the explanation: texts are in quotes, in which quotes, line
+breaks and invisible characters are escaped. Pills inside a text stand in square brackets.
 
-The arrangement (trigger first, then numbered actions, nested ones below their logic) is that of the
-outline in arXiv 2505.24189, figure of the two stages; the meanings of operators and flow logic are those of
-the platform's public documentation ("Operators available for filters and queries", "Flow logic").
+The arrangement (the trigger, then numbered steps, nested ones below their logic) is that of the outline in
+arXiv 2505.24189; the meanings of operators and flow logic are those of the platform's public documentation
+("Operators available for filters and queries", "Flow logic").
 
 >>> from flowdsl.compile import compile_dsl
 >>> servicenow = Instance.load("servicenow")
@@ -56,45 +56,18 @@ from grammars.operators import PERIODS, UNITS, WEEKDAYS
 
 #: What conditions say, by operator; the dates of a query have words of their own.
 _OPERATORS = {
-    "=": "is",
-    "!=": "is not",
-    "<": "is less than",
-    "<=": "is at most",
-    ">": "is more than",
-    ">=": "is at least",
-    "STARTSWITH": "starts with",
-    "ENDSWITH": "ends with",
-    "LIKE": "contains",
-    "NOT LIKE": "does not contain",
-    "IN": "is one of",
-    "NOT IN": "is none of",
-    "ISEMPTY": "is empty",
-    "ISNOTEMPTY": "is not empty",
-    "ANYTHING": "is anything",
-    "EMPTYSTRING": "is an empty text",
-    "BETWEEN": "is between",
-    "SAMEAS": "is the same as",
-    "NSAMEAS": "is different from",
-    "GT_FIELD": "is more than",
-    "LT_FIELD": "is less than",
-    "GT_OR_EQUALS_FIELD": "is at least",
-    "LT_OR_EQUALS_FIELD": "is at most",
-    "DYNAMIC": "is, by the dynamic filter,",
-    "IN_HIERARCHY": "is at or below",
-    "IN_HIERARCHY_DYNAMIC": "is, by the dynamic filter, at or below",
-    "ON": "is during",
-    "NOTON": "is not during",
-    "RELATIVELT": "is earlier than",
-    "RELATIVEGT": "is later than",
-    "RELATIVELE": "is not later than",
-    "RELATIVEGE": "is not earlier than",
-    "MORETHAN": "is more than",
-    "LESSTHAN": "is less than",
-    "DATEPART": "is on a",
-    "VALCHANGES": "changes",
-    "CHANGESFROM": "changes from",
-    "CHANGESTO": "changes to",
-}
+    "=": "is", "!=": "is not", "<": "is less than", "<=": "is at most", ">": "is more than", ">=": "is at least",
+    "STARTSWITH": "starts with", "ENDSWITH": "ends with", "LIKE": "contains", "NOT LIKE": "does not contain",
+    "IN": "is one of", "NOT IN": "is none of", "BETWEEN": "is between", "ANYTHING": "is anything",
+    "ISEMPTY": "is empty", "ISNOTEMPTY": "is not empty", "EMPTYSTRING": "is an empty text",
+    "SAMEAS": "is the same as", "NSAMEAS": "is different from", "GT_FIELD": "is more than", "LT_FIELD": "is less than",
+    "GT_OR_EQUALS_FIELD": "is at least", "LT_OR_EQUALS_FIELD": "is at most", "DYNAMIC": "is, by the dynamic filter,",
+    "IN_HIERARCHY": "is at or below", "IN_HIERARCHY_DYNAMIC": "is, by the dynamic filter, at or below",
+    "ON": "is during", "NOTON": "is not during", "RELATIVELT": "is earlier than", "RELATIVEGT": "is later than",
+    "RELATIVELE": "is not later than", "RELATIVEGE": "is not earlier than", "MORETHAN": "is more than",
+    "LESSTHAN": "is less than", "DATEPART": "is on a",
+    "VALCHANGES": "changes", "CHANGESFROM": "changes from", "CHANGESTO": "changes to",
+}  # fmt: skip
 _OF_DATES = {"<": "is before", "<=": "is not after", ">": "is after", ">=": "is not before"}
 _DATES = frozenset({"date", "date_time", "time"})
 #: Flow logic as it is told without its inputs.
@@ -116,7 +89,7 @@ _LOGIC_WORDS = {
 #: Words of step labels that are not names.
 _COMMON = frozenset(
     "up record records multiple or for to on from approval attachment attachments condition message "
-    "notification event reply task".split()
+    "notification event reply".split()
 )
 _SCRIPT = re.compile(r"javascript:gs\.(beginning|end)Of([A-Za-z]+)\(\)")
 _SPAN = re.compile(r"@?([a-z]+)@(ago|ahead)@([0-9]{1,9})")
@@ -241,12 +214,14 @@ class _Explainer:
 
     def _head(self) -> list[str]:
         if self.draft.trigger is not None:
-            return _written(self._trigger(self.draft.trigger))
-        if not self.draft.is_subflow:
-            return ["Part of a flow, without a trigger:"]
-        details = [f"takes {self._item(item)}" for item in self.draft.items.get("inputs", ())]
-        details += [f"gives {self._item(item)}" for item in self.draft.items.get("outputs", ())]
-        return _written(_Told("A subflow, which other flows run", details))
+            told = self._trigger(self.draft.trigger)
+        else:
+            told = _Told(
+                "A subflow, which other flows run" if self.draft.is_subflow else "Part of a flow, without a trigger"
+            )
+        told.details += [f"takes {self._item(item)}" for item in self.draft.items.get("inputs", ())]
+        told.details += [f"gives {self._item(item)}" for item in self.draft.items.get("outputs", ())]
+        return _written(told)
 
     def _item(self, item: Item) -> str:
         of = f" of {self.table(item.reference)}" if item.reference is not None else ""
@@ -260,7 +235,11 @@ class _Explainer:
         given = _Given(trigger, definition)
         told = _Told(f"Started by {label}")
         table = given.one("table")
-        if table is not None and all(word.endswith("ed") or word == "or" for word in label.lower().split()):
+        if (
+            table is not None
+            and table.value
+            and all(word.endswith("ed") or word == "or" for word in label.lower().split())
+        ):
             told.head = f"When {_article(self.table(table.value))} is {label.lower()}"
             told.told.add(table.name)
         elif definition is not None:
@@ -331,7 +310,7 @@ class _Explainer:
 
     def _timer(self, given: "_Given", at: int) -> _Told:
         told = _Told(_LOGIC_WORDS["TIMER"])
-        values = {item.name: self.value(item.value, given.typed(item), at) for item in given.items}
+        values = {item.name: self.value(item.value, given.typed(item), at) for item in reversed(given.items)}
         match given.get("duration_type"), values:
             case "explicit_duration", {"duration": duration}:
                 told = _Told(f"Wait for {duration}", told={"duration_type", "duration"})
@@ -483,11 +462,11 @@ class _Explainer:
         match term.operator.operand:
             case "none":
                 return ""
-            case "value" | "text" if PILL.fullmatch(value):
+            case "value" | "text" | "list" if PILL.fullmatch(value):
                 return self.pill(value, at)
             case "value":
                 return self.moment(value) or self.value(value, typed, at)
-            case "list" if not PILL.fullmatch(value):
+            case "list":
                 return _several([self.value(one, typed, at) for one in value.split(",")], "or")
             case "range" if "@" in value:
                 ends = value.split("@", 1)
@@ -579,61 +558,51 @@ class _Explainer:
 
     def column(self, table: str | None, path: str) -> str:
         """A column, or a dot-walk of columns: ``Caller's Manager's Email``."""
-        return "'s ".join(self._walked(table, path))
-
-    def _walked(self, table: str | None, path: str) -> list[str]:
         names: list[str] = []
         while path and table is not None:
-            found = next(
-                ((column, left) for column, left in self.instance.prefixes(table, path) if left[:1] in {"", "."}), None
-            )
-            if found is None:
+            found = (pair for pair in self.instance.prefixes(table, path) if pair[1][:1] in {"", "."})
+            column, left = next(found, (None, path))
+            if column is None:
                 break
-            column, left = found
             names.append(_told_apart(column, self._column_labels(table)))
             table, path = column.reference, left[1:]
-        return [*names, _plain(path)] if path else names
+        return "'s ".join([*names, _plain(path)] if path else names)
 
     def pill(self, pill: str, at: int | None) -> str:
         """What a pill stands for; a pill that stands for nothing here as it is stored."""
-        stored = _plain(pill)
         match = _SOURCE.fullmatch(pill[2:-2])
         if match is None or at is None:
-            return stored
+            return _plain(pill)
         head, rest = match.groups()
-        outputs = self._outputs(head)
-        for output in sorted(outputs, key=lambda one: -len(one.name)):
-            if rest != output.name and not rest.startswith(f"{output.name}."):
-                continue
-            try:
-                self.scope.resolve(pill[2:-2], at)
-                typed = self.scope.resolve(f"{head}.{output.name}", at)
-            except PillError:
-                return stored
-            names = self._walked(typed.table, rest[len(output.name) + 1 :])
-            return self._root(head, output, typed, at, "'s ".join(names))
-        return stored
+        try:
+            self.scope.resolve(pill[2:-2], at)
+            output = self._output(head, rest)
+            typed = self.scope.resolve(f"{head}.{output.name}", at)
+        except PillError:
+            return _plain(pill)
+        return self._root(head, output, typed, at, self.column(typed.table, rest[len(output.name) + 1 :]))
 
-    def _outputs(self, head: str) -> Sequence[Field]:
+    def _output(self, head: str, rest: str) -> Field:
+        """The output that the path of a pill begins with."""
+        definition: Step | TriggerType | None = self.scope.trigger_type if head == "trigger" else None
+        if head.isdigit():
+            definition = self.scope.definition(self.tree.components[self.tree.index[int(head)]])
+        outputs = {output.name: output for output in definition.outputs} if definition else {}
         if head == "inputs":
-            items = self.scope.items.values()
-            return [Field(name=item.name, type=item.type, reference=item.reference) for item in items]
-        if head == "trigger":
-            return self.scope.trigger_type.outputs if self.scope.trigger_type else ()
-        other = self.tree.index.get(int(head))
-        definition = self.scope.definition(self.tree.components[other]) if other is not None else None
-        return definition.outputs if definition else ()
+            outputs = {name: Field(name=name) for name in self.scope.items}
+        begun = (name for name in outputs if rest == name or rest.startswith(f"{name}."))
+        return outputs.get(max(begun, key=len, default=""), Field(name=rest))
 
-    def _root(self, head: str, output: Field, typed: Typed, at: int, field: str) -> str:
+    def _root(self, head: str, output: Field, typed: Typed, at: int, column: str) -> str:
         """The output, and the `field` of it that is meant, if one is."""
         label = _plain(output.label or output.name)
         table = self.table(typed.table) if typed.table is not None else None
-        of = f"the {field} of " if field else ""
+        of = f"the {column} of " if column else ""
         if head == "inputs":
             return f"{of}the input {label}"
         if head == "trigger":
             who = f"the triggering {table or 'record'}" if output.name == "current" else f"the trigger's {label}"
-            return f"{who}'s {field}" if field else who
+            return f"{who}'s {column}" if column else who
         other = self.tree.index[int(head)]
         number = self.numbers[other]
         if self.tree.components[other].is_kind("FOREACH"):
@@ -641,7 +610,7 @@ class _Explainer:
             which = f"the current {table or 'item'}"
             if loops > 1:
                 return f"{of}{which} of step {number}"
-            return f"{which}'s {field}" if field else which
+            return f"{which}'s {column}" if column else which
         if typed.kind in LISTS and table is not None:
             return f"{of}the {table} records found in step {number}"
         if typed.kind in RECORDS and table is not None and label.lower() == "record":

@@ -245,7 +245,7 @@ class Outline:
                 words["ELSE"] = None
                 if self._next_reach().pills:
                     words["ELSEIF"] = None
-            if top.is_kind("PARALLEL_BRANCH") and room >= 2:
+            if top.is_kind("PARALLEL_BRANCH") and (room >= 2 or not self._may_end()):
                 words["BRANCH"] = None
         if inside and inside[-1].is_kind("END"):
             return words
@@ -313,8 +313,8 @@ class Outline:
     def _table_optional(self, word: str) -> bool:
         if word == "FOREACH":
             return None in self._next_reach().lists
-        named = header_input(self._step(word))
-        return named is not None and not named.mandatory
+        step = self._step(word)
+        return step is not None and table_is_optional(step)
 
     # -- one line further ----------------------------------------------------------------------
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from flowdsl.instance import Field, Instance, Step
+from flowdsl.instance import Field, Instance, Step, table_input
 from flowdsl.scope import Source, record_input
-from flowdsl.tables import header_input
 from flowdsl.typed import typed_of
 from grammars.inputs import PILL_DEPTH
 from grammars.kinds import ANY, LISTS, RECORDS, kind_of
@@ -69,9 +68,9 @@ class Reach:
     def _fills(self, instance: Instance, step: Step, field: Field) -> bool:
         kind = kind_of(field.type)
         if kind == "record":
-            on_line = header_input(step)
-            if field is record_input(step) and on_line is not None and on_line.mandatory:
-                return bool(self.tables(instance)) or (instance.is_open and bool(self.records))
+            named = table_input(step.inputs)
+            if field is record_input(step) and named is not None and named.mandatory:
+                return bool(self.tables(instance))
             return self.has_record(instance, field.reference)
         if kind == "records":
             return self.has_list(instance, field.reference)

@@ -1,10 +1,10 @@
 """How alike two flows are: FlowSim, and the three smaller measures that come with it.
 
 FlowSim reads both flows as trees and takes the tree edit distance of Zhang and Shasha ("Simple fast
-algorithms for the editing distance between trees and related problems", SIAM J. Comput. 18(6), 1989,
-section 4): one minus the distance over the sizes. It is the measure of arXiv 2505.24189 ("FlowSim") as the
-same group released it with StarFlow; that the two implementations are the same is likely, not certain.
-Scores of several flows are averaged as they are, large and small alike.
+algorithms for the editing distance between trees and related problems", SIAM J. Comput. 18(6), 1989, the
+algorithm with key roots): one minus the distance over the sizes. It is the measure of arXiv 2505.24189
+("FlowSim") as the same group released it with StarFlow; that the two implementations are the same is
+likely, not certain. Scores of several flows are averaged as they are, large and small alike.
 
 The distance is computed here rather than by the package `zss`, which gives the same numbers (the tests
 compare them) but keeps every edit script: 1,000 steps would take gigabytes. It does not read the DSL,
@@ -23,9 +23,11 @@ types outside `TRIGGER_TYPES` are replaced at the price of a value.
 
 import json
 import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 from flowdsl.errors import FlowError
@@ -45,8 +47,8 @@ QUERY_INPUTS = frozenset("condition conditions email_conditions fields values fi
 
 #: A tree of more nodes is not built. No flow comes near; components that share an order multiply.
 MAX_NODES = 50_000
-#: Two trees that need more cells of the distance table are not compared (about two minutes).
-MAX_CELLS = 200_000_000
+#: Two trees that need more cells of the distance table are not compared (about a minute).
+MAX_CELLS = 100_000_000
 
 _OPERATORS = (
     "VALCHANGES RELATIVEGT RELATIVEGE RELATIVELE RELATIVELT BETWEEN CHANGESTO CHANGESFROM EMPTYSTRING ISEMPTY "
@@ -84,9 +86,10 @@ def flow_similarity(
 
     Raises:
         FlowError: the two are different and too large to compare (`MAX_CELLS`). Nesting alone is no limit:
-            1,000 nested blocks take seconds; what costs is nesting with further steps on both sides.
+            two outlines of 1,000 nested blocks take a second, with their inputs a minute; two flows of
+            some 100 nested blocks with further steps before and after each are too much.
 
-    Source: arXiv 2505.24189, section on metrics; the tree, costs and sizes are those of the StarFlow release.
+    Source: arXiv 2505.24189 (evaluation: FlowSim); the tree, costs and sizes are those of the StarFlow release.
 
     >>> flow = {"trigger": None, "components": [{"definition": "log", "order": 1}, {"definition": "log", "order": 2}]}
     >>> shorter = {"trigger": None, "components": [{"definition": "log", "order": 1}]}
@@ -111,7 +114,7 @@ def tree_bleu(
     Not symmetric: what the candidate has in excess costs nothing. 0.0 if there is no tree; if the
     reference has no such pair, 1.0 for a candidate without one, else 0.0.
 
-    Source: "TreeBLEU" of the StarFlow release, after Gui et al., "WebCode2M" (arXiv 2404.06369), section on metrics.
+    Source: "TreeBLEU" of the StarFlow release, after Gui et al., "WebCode2M" (arXiv 2404.06369, evaluation).
 
     >>> flow = {"trigger": {"type": "daily"}, "components": [{"definition": "log", "order": 1}]}
     >>> tree_bleu({"trigger": {"type": "daily"}, "components": []}, flow)
@@ -357,25 +360,32 @@ def _replacement(first: str, second: str) -> int:
 
 
 class _Numbered:
-    """A tree by post-order numbers: labels, leftmost leaves and key roots (Zhang and Shasha, section 4)."""
+    """A tree by post-order numbers: labels, leftmost leaves and key roots of Zhang and Shasha.
+
+    `shapes` holds one number for all subtrees that are equal, `work` the size of all different subtrees
+    at key roots: equal ones are compared once.
+    """
 
     def __init__(self, root: Node, mirrored: bool):
         nodes = _postorder(root, mirrored)
         number = {id(node): i for i, node in enumerate(nodes)}
+        known: dict[tuple[Any, ...], int] = {}
         self.labels = [node.label for node in nodes]
         self.leftmost: list[int] = []
+        self.shapes: list[int] = []
         for i, node in enumerate(nodes):
-            first = node.children[-1 if mirrored else 0] if node.children else None
-            self.leftmost.append(i if first is None else self.leftmost[number[id(first)]])
+            children = [number[id(child)] for child in node.children[:: -1 if mirrored else 1]]
+            self.leftmost.append(self.leftmost[children[0]] if children else i)
+            self.shapes.append(known.setdefault((node.label, *(self.shapes[child] for child in children)), len(known)))
         self.keys = sorted({leaf: i for i, leaf in enumerate(self.leftmost)}.values())
-        self.work = sum(i - self.leftmost[i] + 1 for i in self.keys)
+        self.work = sum({self.shapes[i]: i - self.leftmost[i] + 1 for i in self.keys}.values())
 
 
 def tree_distance(first: Node, second: Node) -> int:
     """The least cost that makes one tree the other.
 
     Trees read from right to left have the same distance; whichever reading is less work is taken
-    (Dulucq and Touzet, "Analysis of tree edit distance algorithms", CPM 2003, section 3).
+    (Dulucq and Touzet, "Analysis of tree edit distance algorithms", CPM 2003, on decomposition strategies).
 
     Raises:
         FlowError: more than `MAX_CELLS` cells.
@@ -406,35 +416,44 @@ class _Distance:
         self.added = [_price(label) for label in b.labels]
         rows = {label: [_replacement(label, other) for other in b.labels] for label in set(a.labels)}
         self.replaced = [rows[label] for label in a.labels]
-        self.between = [[0] * len(b.labels) for _ in a.labels]
+        self.between = [array("i", bytes(4 * len(b.labels))) for _ in a.labels]
 
     def total(self) -> int:
+        filled: dict[tuple[int, int], tuple[int, int]] = {}
         for i in self.a.keys:
             for j in self.b.keys:
-                self._fill(i, j)
+                like = filled.setdefault((self.a.shapes[i], self.b.shapes[j]), (i, j))
+                if like == (i, j):
+                    self._fill(i, j)
+                else:
+                    self._copy(i, j, *like)
         return self.between[-1][-1]
+
+    def _copy(self, i: int, j: int, from_i: int, from_j: int) -> None:
+        """What was found out for two subtrees that are equal to these."""
+        height, width = i - self.a.leftmost[i], j - self.b.leftmost[j]
+        for down in range(height + 1):
+            found = self.between[from_i - down][from_j - width : from_j + 1]
+            self.between[i - down][j - width : j + 1] = found
 
     def _fill(self, i: int, j: int) -> None:
         """Distances between the forests that end at each node under `i` and each under `j`."""
-        left, leftmost, added = self.b.leftmost[j], self.b.leftmost, self.added
-        start = self.a.leftmost[i]
-        columns = range(left, j + 1)
-        above = [0]
-        for y in columns:
-            above.append(above[-1] + added[y])
+        start, left = self.a.leftmost[i], self.b.leftmost[j]
+        added = self.added[left : j + 1]
+        offsets = [leaf - left for leaf in self.b.leftmost[left : j + 1]]
+        above = array("i", [0, *accumulate(added)])
         forests = [above]
         for x in range(start, i + 1):
-            removed, between, replaced = self.removed[x], self.between[x], self.replaced[x]
-            is_tree = self.a.leftmost[x] == start
-            before = forests[self.a.leftmost[x] - start]
+            removed, offset = self.removed[x], self.a.leftmost[x] - start
+            before, between = forests[offset], self.between[x]
             best = above[0] + removed
-            row = [best]
-            for at, y in enumerate(columns):
-                best = min(above[at + 1] + removed, best + added[y])
-                if is_tree and leftmost[y] == left:
-                    best = between[y] = min(best, above[at] + replaced[y])
+            row = array("i", [best])
+            columns = zip(range(left, j + 1), added, offsets, above, above[1:], strict=False)
+            for y, price, other_offset, diagonal, up in columns:
+                if offset or other_offset:
+                    best = min(best + price, up + removed, before[other_offset] + between[y])
                 else:
-                    best = min(best, before[leftmost[y] - left] + between[y])
+                    best = between[y] = min(best + price, up + removed, diagonal + self.replaced[x][y])
                 row.append(best)
             forests.append(row)
             above = row

@@ -1,6 +1,7 @@
 """From an instance and a scope to the plain values that `grammars` works on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
@@ -15,6 +16,10 @@ from grammars.inputs import inputs_grammar, timer_grammar
 from grammars.kinds import kind_of
 from grammars.spelling import is_bare, spell_label
 from grammars.vocabulary import Line, Slot, Source
+
+
+#: The grammar of a step that takes none: a placeholder.
+NO_INPUTS = 'start: ""\n'
 
 
 class InstanceTables:
@@ -84,7 +89,8 @@ def specialised_inputs(scope: Scope, at: int | None) -> str:
     sources = [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
     tables = tables_of(scope.instance)
     owner, definition = owner_of(scope, at)
-    assert definition is not None
+    if definition is None:
+        return NO_INPUTS
     lines = input_slots(scope, at)
     if definition.name != "TIMER" or at is None or not scope.tree.components[at].is_logic:
         return inputs_grammar(lines, sources, tables)
@@ -107,15 +113,19 @@ def input_slots(scope: Scope, at: int | None) -> list[Line]:
     named = table_input(definition.inputs)
     taken = record_input(definition)
     lines = []
+    tableless = on_line is not None and scope.table(at) is None
     for field in definition.inputs:
         if field is on_line:
             continue
+        if tableless and (field is taken or kind_of(field.type) in {"conditions", "template", "field"}):
+            if governing_table(scope, at, field) is None:
+                continue
         if field is named and taken is not None:
             # The record pill implies it; without a record it may be written.
             continue
         line = _line(scope, at, field, definition)
         if field is taken and named is not None and named is not on_line and not field.mandatory:
-            line = Line(line.name, line.slot, instead=_line(scope, at, named, definition))
+            line = replace(line, instead=_line(scope, at, named, definition))
         lines.append(line)
     return lines
 
@@ -145,7 +155,9 @@ def _line(scope: Scope, at: int | None, field: Field, definition: Step | Trigger
     above = None
     if definition.name == SLA_TIMER and field.name == "percentage" and at is not None:
         above = _percentage_before(scope, at)
-    return Line(field.name, slot, field.mandatory, above=above)
+    named = table_input(definition.inputs)
+    known = field is record_input(definition) and named is not None and named.mandatory
+    return Line(field.name, slot, field.mandatory, above=above, known=known)
 
 
 def _percentage_before(scope: Scope, at: int) -> int:

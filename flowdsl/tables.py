@@ -43,6 +43,18 @@ def header_input(definition: Step | TriggerType | None) -> Field | None:
     return named if governs or typed or record_input(definition) is None else None
 
 
+def table_is_optional(definition: Step | TriggerType) -> bool:
+    """Whether an outline line may leave the table out: nothing mandatory depends on it."""
+    named = header_input(definition)
+    if named is None or named.mandatory:
+        return False
+    taken = record_input(definition)
+    if taken is not None and taken.mandatory:
+        return False
+    governed = (field for field in definition.inputs if kind_of(field.type) in {"conditions", "template", "field"})
+    return named.default is not None or not any(field.mandatory for field in governed)
+
+
 def table_place(definition: Step | TriggerType, named: Field, others: Sequence[str]) -> int:
     """Where among the `others` a table that is not written belongs: catalogue order."""
     order = [field.name for field in definition.inputs]

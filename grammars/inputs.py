@@ -76,6 +76,7 @@ class _Inputs:
         self.lines, self.sources, self.tables = lines, sources, tables
         self.sheet = Sheet()
         self.walks: dict[str, str | None] = {}
+        self._paths: dict[tuple[str, int, str], Mapping[str, str]] = {}
         self.ids: dict[str, dict[object, int]] = {}
         self.count = 0
 
@@ -136,6 +137,11 @@ class _Inputs:
             return self.field(line.table, None, FIELD_DEPTH)
         if line.above is not None:
             return self.sheet.terminal("ABOVE", [pattern(greater_than(line.above))])
+        if line.known:
+            options = self.pill_options(line.slot, known=True)
+            if not options:
+                raise Empty(line.name)
+            return options[0]
         return self.plain(line.slot, mandatory=line.mandatory)
 
     def table_name(self) -> str:
@@ -254,57 +260,75 @@ class _Inputs:
 
     # -- pills ---------------------------------------------------------------------------------
 
-    def pill_options(self, slot: Slot, quoted: bool = False, depth: int = PILL_DEPTH) -> list[str]:
+    def pill_options(self, slot: Slot, quoted: bool = False, depth: int = PILL_DEPTH, known: bool = False) -> list[str]:
         """The terminal of the pills in scope that fit a slot, if there are any."""
         quoted = quoted and not self.tables.is_plain
         slot = Slot(slot.kind, slot.table)
-        name = f"{self.id('K', slot)}_PILL{depth}{'_QUOTED' if quoted else ''}"
+        name = f"{self.id('K', slot)}_PILL{depth}{'_QUOTED' if quoted else ''}{'_KNOWN' if known else ''}"
         if name in self.sheet:
             return [name]
         mode = "quoted" if quoted else "pill"
 
         def wanted(gives: Slot) -> bool:
-            return fits(gives.kind, gives.table, slot.kind, slot.table, self.tables.is_a)
+            nameless = known and (gives.table is None or gives.kind == ANY)
+            return not nameless and fits(gives.kind, gives.table, slot.kind, slot.table, self.tables.is_a)
 
         options = []
         for source in self.sources:
             path = _escape(source.path, mode)
             if wanted(source.slot):
                 options.append(literal(f"{{{{{path}}}}}"))
-            walk = self.walk(source.slot, depth, slot, wanted, mode)
+            walk = self.walk(source.slot, depth, (slot, known), wanted, mode)
             if walk is not None:
                 options.append(f"{literal(f'{{{{{path}.')} {walk} {literal('}}')}")
         return [self.sheet.terminal(name, options)] if options else []
 
     def walk(self, start: Slot, depth: int, key: object, wanted: Callable[[Slot], bool], mode: str) -> str | None:
-        """The terminal of the walks from a record to a wanted column; None if there are none.
-
-        Columns that lead to the same table, or are wanted alike, are named once and shared.
-        """
+        """The terminal of the walks from a record to a wanted column; None if there are none."""
         if start.kind not in RECORDS:
             return None
         if self.tables.is_open:
             return self.open_walk() if wanted(Slot(ANY)) else None
         if start.table is None:
             return None
-        table = self.id("T", (start.table, mode))
-        goal = self.id("G", key)
-        name = f"W{table}{goal}D{depth}"
+        name = f"W{self.id('T', (start.table, mode))}{self.id('G', key)}D{depth}"
         if name in self.walks:
             return self.walks[name]
-        columns = self.tables.by_slot(start.table)
         options = []
-        own = [name for slot, names in columns.items() if wanted(slot) for name in names]
-        if own:
-            options.append(self.once(f"C{table}{goal}", [self.choice_of(own, mode)]))
-        if depth > 1:
-            for further, names in _by_table(columns):
-                rest = self.walk(Slot("record", further), depth - 1, key, wanted, mode)
-                if rest is not None:
-                    step = self.once(f"R{table}{self.id('T', (further, mode))}", [f'{self.choice_of(names, mode)} "."'])
-                    options.append(f"{step} {rest}")
+        for table, path in self.paths(start.table, depth, mode).items():
+            ends = [
+                self.once(f"C{self.id('T', (table, mode))}{self.id('S', slot)}", [self.choice_of(names, mode)])
+                for slot, names in self.tables.by_slot(table).items()
+                if wanted(slot)
+            ]
+            if ends:
+                options.append(f"{path} ({' | '.join(ends)})")
         self.walks[name] = self.sheet.terminal(name, options) if options else None
         return self.walks[name]
+
+    def paths(self, start: str, depth: int, mode: str) -> Mapping[str, str]:
+        """The tables that fewer than `depth` references lead to from `start`, each with a terminal.
+
+        The way to a table and the columns there are terminals of their own, so that each name is
+        written once, however many kinds of values are looked for.
+        """
+        key = (start, depth, mode)
+        if key not in self._paths:
+            found: dict[str, list[str]] = {start: ['""']}
+            level = {start: '""'}
+            for length in range(1, depth):
+                following: dict[str, list[str]] = {}
+                for table, path in level.items():
+                    for further, names in _by_table(self.tables.by_slot(table)):
+                        ids = f"{self.id('T', (table, mode))}{self.id('T', (further, mode))}"
+                        step = self.once(f"R{ids}", [f'{self.choice_of(names, mode)} "."'])
+                        following.setdefault(further, []).append(f"{path} {step}")
+                prefix = f"P{self.id('T', (start, mode))}L{length}"
+                level = {t: self.once(f"{prefix}{self.id('T', (t, mode))}", ways) for t, ways in following.items()}
+                for table, path in level.items():
+                    found.setdefault(table, []).append(path)
+            self._paths[key] = {t: ways[0] if len(ways) == 1 else f"({' | '.join(ways)})" for t, ways in found.items()}
+        return self._paths[key]
 
     def choice_of(self, names: Sequence[str], mode: str) -> str:
         spell = spell_name if mode == "field" else lambda name: _escape(name, mode)

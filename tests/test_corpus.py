@@ -21,18 +21,31 @@ from flowdsl.errors import KINDS
 from flowdsl.instance import Instance
 from flowdsl.model import FLOW_LOGIC, PLACEHOLDER, Flow
 from flowdsl.scope import PILL
-from flowdsl.syntax import InputLine, OutlineLine, parse_lines
+from flowdsl.syntax import InputLine, OutlineLine, Value, parse_lines
+from flowdsl.typed import Typed, typed_of
+from flowdsl.values import read_value, spell_value
 from grammars.operators import BY_WORD
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "tests" / "corpus"
 LANGUAGE = ROOT / "docs" / "language.md"
 #: How many flows each file holds at least, and where its instance is.
-FILES = {
+FILES: dict[str, tuple[int, str | Path]] = {
     "servicenow": (100, "servicenow"),
     "bank": (30, ROOT / "examples" / "bank.json"),
     "smart_home": (20, ROOT / "examples" / "smart_home.json"),
 }
+#: Blocks in blocks that some flow has.
+NESTINGS = (
+    "PARALLEL_BRANCH/TRY",
+    "PARALLEL_BRANCH/FOREACH/IF",
+    "FOREACH/TRY",
+    "TRY/PARALLEL",
+    "DOUNTIL/FOREACH",
+    "IF/FOREACH/IF",
+    "ELSE/IF",
+    "FOREACH/FOREACH/IF",
+)
 HEAD = "# REQUIREMENT: "
 _FENCE = re.compile(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -167,10 +180,9 @@ def test_the_corpus_is_varied() -> None:
     assert any(text.count("{{") > 2 and not PILL.fullmatch(text) for text in texts), "text with several pills"
     for mark in ('"', "\n", "\\", "{from", "ö", "🎉", "ApprovesAllG[", "&ApprovesAnyU["):
         assert any(mark in text for text in texts), mark
-    tasks = [block for name in FILES for flow in compiled(name) for block in _nestings(flow)]
-    for nesting in ("PARALLEL_BRANCH/TRY", "PARALLEL_BRANCH/FOREACH/IF", "FOREACH/TRY", "TRY/PARALLEL", "DOUNTIL/FOREACH",
-                    "IF/FOREACH/IF", "ELSE/IF", "FOREACH/FOREACH/IF"):  # fmt: skip
-        assert any(nesting in path for path in tasks), nesting
+    paths = [path for flow in flows for path in _nestings(flow)]
+    for nesting in NESTINGS:
+        assert any(nesting in path for path in paths), nesting
 
 
 def _nestings(flow: Flow) -> Iterator[str]:
@@ -186,9 +198,7 @@ def _nestings(flow: Flow) -> Iterator[str]:
 
 def _fences(text: str) -> list[tuple[int, str, str | None, str]]:
     """Every fenced example: its line, its language, what follows that, and its text."""
-    return [
-        (text.count("\n", 0, match.start()) + 1, match[1], match[2], match[3]) for match in _FENCE.finditer(text)
-    ]
+    return [(text.count("\n", 0, match.start()) + 1, match[1], match[2], match[3]) for match in _FENCE.finditer(text)]
 
 
 FENCES = _fences(LANGUAGE.read_text(encoding="utf-8"))
@@ -201,13 +211,31 @@ PAIRS = [
     for before, after in zip(FENCES, FENCES[1:], strict=False)
     if (before[1], after[1]) == ("flow", "json")
 ]
+JSON_ERRORS = [
+    pytest.param(kind, text, id=f"line-{line}-{kind}") for line, lang, kind, text in FENCES if lang == "json-error"
+]
+
+
+def _rows(header: str) -> list[list[str]]:
+    """The cells of the table with this header, without their backticks."""
+    table = LANGUAGE.read_text(encoding="utf-8").partition(header)[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    return [[cell[1:-1] if re.fullmatch("`[^`]*`", cell) else cell for cell in row] for row in rows]
+
+
+OPERATOR_ROWS = _rows("| DSL | Meaning | In the JSON | Fits | Example | Its JSON |")
+VALUE_ROWS = [
+    [kind, *(cell.split("`")[1] if "`" in cell else cell for cell in (spelling, stored))]
+    for kind, _, spelling, stored in _rows("| Kind | Types | Written in the DSL | In the JSON |")
+    if kind in {"number", "boolean", "time", "duration", "date", "date_time", "choice"}
+]
 
 
 @pytest.mark.parametrize(("text", "spelling"), FLOWS)
 def test_documented_flow_compiles(text: str, spelling: str | None) -> None:
-    """Examples marked ``flow generous`` are not canonical; all others are."""
+    """All examples are canonical, except those that are marked ``flow generous``."""
     flow = compile_dsl(text, instance_of("servicenow"))
-    assert (decompile(flow) == text) == (spelling != "generous")
+    assert spelling == "generous" or decompile(flow) == text
 
 
 @pytest.mark.parametrize(("kind", "text"), ERRORS)
@@ -222,9 +250,49 @@ def test_documented_json_is_that_of_the_flow(text: str, written: str) -> None:
     assert compile_dsl(text, instance_of("servicenow")).to_json() == json.loads(written)
 
 
+@pytest.mark.parametrize(("kind", "text"), JSON_ERRORS)
+def test_documented_json_error_is_found(kind: str, text: str) -> None:
+    assert {issue.kind for issue in check_flow(json.loads(text), instance_of("servicenow"))} == {kind}
+
+
+@pytest.mark.parametrize("cells", OPERATOR_ROWS, ids=lambda cells: cells[0])
+def test_documented_operator(cells: list[str]) -> None:
+    word, _, name, fits, example, encoded = cells
+    operator = BY_WORD[word]
+    assert operator.name == name
+    every = BY_WORD["ISEMPTY"].kinds
+    if fits.startswith("all but "):
+        assert operator.kinds == every - set(fits.removeprefix("all but ").split(", "))
+    else:
+        assert operator.kinds == (every if fits == "all" else set(fits.split(", ")))
+    if operator.on_change:
+        text = f"ON record_update incident\n  condition: {example}\n1 log\n"
+    else:
+        text = f"1 look_up_records incident\n  conditions: {example}\n"
+    flow = compile_dsl(text, instance_of("servicenow"))
+    owner = flow.trigger or flow.components[0]
+    assert owner.inputs[1].value == encoded
+    assert decompile(flow) == text
+
+
+@pytest.mark.parametrize("cells", VALUE_ROWS, ids=lambda cells: cells[0])
+def test_documented_value(cells: list[str]) -> None:
+    kind, spelling, stored = cells
+    (line,), issues = parse_lines(f"x: {spelling}")
+    assert not issues and isinstance(line, InputLine) and isinstance(line.value, Value)
+    state = instance_of("servicenow").columns("incident")["state"]
+    typed = typed_of(state) if kind == "choice" else Typed(kind)
+    assert read_value(line.value, typed) == stored
+    assert spell_value(stored, typed) == spelling
+
+
 def test_documentation_is_complete() -> None:
     text = LANGUAGE.read_text(encoding="utf-8")
     assert FLOWS and ERRORS and PAIRS
+    assert [row[0] for row in OPERATOR_ROWS] == list(BY_WORD)
+    assert {row[0] for row in VALUE_ROWS} == {"number", "boolean", "time", "duration", "date", "date_time", "choice"}
+    shown_kinds = {kind for _, lang, kind, _ in FENCES if lang in {"flow-error", "json-error"}}
+    assert shown_kinds == KINDS
     assert all(f"`{word}`" in text for word in BY_WORD)
     assert all(f"`{kind}`" in text for kind in KINDS)
     logic = {"PARALLEL_BRANCH": "BRANCH", "END": "STOP"}

@@ -105,7 +105,17 @@ def test_golden(name: str) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["", "^EQ", "a to z", "blah", "active=true^EQ", "a=b=c", "u_FOO=1", "nameLIKEthis OR that", "priorityNSAMEASurgency"],
+    [
+        "",
+        "^EQ",
+        "a to z",
+        "blah",
+        "active=true^EQ",
+        "a=b=c",
+        "u_FOO=1",
+        "nameLIKEthis OR that",
+        "priorityNSAMEASurgency",
+    ],
 )
 def test_unreadable_queries(query: str) -> None:
     tree = query_tree(query)
@@ -165,7 +175,9 @@ def test_score_never_falls_below_zero() -> None:
 
 # -- against zss -------------------------------------------------------------------------------
 
-LABELS = st.sampled_from(["", "inputs", "daily", "weekly", "action___a___global", "flowlogic___IF___global", "a: 1", "b"])
+LABELS = st.sampled_from(
+    ["", "inputs", "daily", "weekly", "action___a___global", "flowlogic___IF___global", "a: 1", "b"]
+)
 TREES = st.recursive(
     st.builds(Node, LABELS),
     lambda inner: st.builds(Node, LABELS, st.lists(inner, max_size=4)),
@@ -248,7 +260,8 @@ def test_total_symmetric_and_in_range(first: Any, second: Any) -> None:
 def test_identity(flow: Any) -> None:
     """A flow that has a tree is like itself, as JSON and as text."""
     if flow_similarity(flow, flow) == 0.0:
-        values = [item["value"] for owner in [flow.get("trigger") or {}, *flow["components"]] for item in owner.get("inputs", [])]
+        owners = [flow.get("trigger") or {}, *flow["components"]]
+        values = [item["value"] for owner in owners for item in owner.get("inputs", [])]
         assert any(value is not None and not isinstance(value, str) for value in values)
     else:
         assert flow_similarity(flow, flow) == tree_bleu(flow, flow) == component_match(flow, flow) == 1.0

@@ -13,7 +13,7 @@ step: STEP " " TEXT "\n" | "IF " TEXT "\n" step+ "FI\n"
 STEP: "look_up" | "update" | "create_record" | "create_task"
 TEXT: /"[^"\\{\x00-\x1F\x7F]{1,40}"/
 """,
-    closers=("END\n", "FI\n", '"\nEND\n', '"\n'),
+    closers=("END\n", "FI\n", '"\nEND\n', '"\nFI\n', '"\n', 'update "x"\n'),
 )
 OBJECT = Constraint(
     r"""start: "{\"name\": " TEXT ", \"count\": " NUMBER ", \"kind\": " KIND "}"
