@@ -6,18 +6,16 @@ An output cut off at `max_tokens` is no sentence of the grammar. So decoding kee
 
 from __future__ import annotations
 
-from collections import Counter
+import numpy as np
 
 from decoding.constraint import Constraint
 from decoding.errors import GrammarError
-from decoding.matcher import Matcher, compile_grammar
-from decoding.vocabulary import Vocabulary
+from decoding.matcher import Matcher, allowed_ids, compile_grammar
+from decoding.vocabulary import ENDING, Vocabulary
 
 #: No closing path is longer, over all its segments: a longer one is a loop of the grammar that the
 #: closers do not leave.
 PATH_LIMIT = 400
-
-_ENDING = b'"}\n'
 
 
 def minimum_tokens(vocabulary: Vocabulary, constraint: Constraint) -> int:
@@ -93,12 +91,9 @@ def _closer(matcher: Matcher, constraint: Constraint, text: bytes) -> list[int]:
 
 def _shortest(matcher: Matcher, path: list[int]) -> int:
     """The shortest allowed token; one that the path has not used before it, so that no loop is endless."""
-    texts = matcher.vocabulary.token_bytes
-    used = Counter(path)
-
-    def rank(token: int) -> tuple[bool, int, int, int]:
-        text = texts[token]
-        ending = not text.strip(_ENDING)
-        return not ending, 0 if ending else used[token], len(text), token
-
-    return min(matcher.allowed(), key=rank)
+    ids = allowed_ids(matcher.mask())
+    ranks = matcher.vocabulary.closing_ranks[ids]
+    if path:
+        used = np.bincount(path, minlength=matcher.vocabulary.size)[ids]
+        ranks += np.where(ranks < ENDING, 0, used) << 32
+    return int(ids[ranks.argmin()])

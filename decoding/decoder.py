@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from decoding.cache import PrefixCache
@@ -21,6 +24,8 @@ from decoding.constraint import Constraint
 from decoding.errors import BudgetError, DecodeError
 from decoding.model import Model
 from decoding.output import Bits, Output
+
+Row = npt.NDArray[np.float32]
 
 #: Tokens written at most between two looks at the closing path, when nothing is streamed.
 _STRIDE = 8
@@ -51,6 +56,7 @@ class Stats:
     """What an output took. Counts are tokens, times are seconds.
 
     `forced_tokens` and `closing_tokens` (written to end within the budget) are part of `output_tokens`.
+    `mask_seconds` is the time of the grammar, `model_seconds` that of passes and choices.
     `finish_reason` is "complete" (the model ended it), "budget", or "stop".
     """
 
@@ -152,7 +158,7 @@ class _Decoding:
         prompt_ids: Sequence[int],
         constraint: Constraint,
         max_tokens: int,
-        sample: Callable[[torch.Tensor], int],
+        sample: Callable[[Row], int],
         prefixes: PrefixCache | None,
         on_text: Callable[[str], None] | None,
     ):
@@ -208,9 +214,11 @@ class _Decoding:
     def choose(self, bits: Bits) -> None:
         self.mask_seconds += self.lap()
         row = self.reader.logits(self.output.tokens)
-        self.model_seconds += self.lap()
         choice, token = _choose(row, bits, self.sample, self.vocabulary.decode, self.place())
-        self.choices.append(choice if token not in self.vocabulary.eos else _ended(choice))
+        if token in self.vocabulary.eos:
+            choice = replace(choice, text="")
+        self.choices.append(choice)
+        self.model_seconds += self.lap()
         self.output.append(token)
 
     def look(self, now: bool) -> None:
@@ -283,10 +291,10 @@ class _Reader:
             raise DecodeError(f"the prompt has ids outside 0..{model.vocabulary.size - 1}: wrong tokenizer?")
         self.prompt_tokens, self.cached_tokens, self.passes, self.read = len(self.prompt), 0, 0, 0
         self.past: Any = None
-        self.row: torch.Tensor | None = None
+        self.row: Row | None = None
 
-    def logits(self, output: Sequence[int]) -> torch.Tensor:
-        """Logits after the prompt and `output`, which begins with what it was before: float32, CPU."""
+    def logits(self, output: Sequence[int]) -> Row:
+        """Logits after the prompt and `output`, which begins with what it was before."""
         if self.row is None:
             if self.prefixes is not None:
                 self.past, self.cached_tokens = self.prefixes.start(self.model.network, self.prompt)
@@ -300,9 +308,10 @@ class _Reader:
         return self.row
 
     def pass_over(self, tokens: Sequence[int]) -> None:
-        self.row, self.past = self.model.read(tokens, self.past)
+        row, self.past = self.model.read(tokens, self.past)
+        self.row = row.numpy()
         self.passes += 1
-        if not torch.isfinite(self.row.max()):
+        if not np.isfinite(self.row.max()):
             raise DecodeError(
                 "the model returned logits that are not numbers: its weights are damaged, or its numbers "
                 f"overflow in {self.model.dtype} (try dtype=torch.float32)"
@@ -310,37 +319,37 @@ class _Reader:
 
 
 def _choose(
-    row: torch.Tensor,
-    bits: Bits,
-    sample: Callable[[torch.Tensor], int],
-    decode_ids: Callable[[Sequence[int]], str],
-    position: int,
+    row: Row, bits: Bits, sample: Callable[[Row], int], decode_ids: Callable[[Sequence[int]], str], position: int
 ) -> tuple[Choice, int]:
-    masked = row.masked_fill(torch.from_numpy(~bits[: row.shape[0]]), float("-inf"))
-    best = int(masked.argmax())
-    if masked[best] == float("-inf"):
+    # numpy, since torch spreads vectors of this size over threads, which costs milliseconds on busy cores
+    ids = np.flatnonzero(bits)
+    allowed = row[ids]
+    best = int(allowed.argmax())
+    top = float(allowed[best])
+    if top == -math.inf:
         raise DecodeError("the model gives every token that the grammar allows the probability 0")
-    token = sample(masked)
-    kept = torch.logsumexp(masked, 0) - torch.logsumexp(row, 0)
-    top = masked[best].item()
-    masked[best] = float("-inf")
-    second = int(masked.argmax())
-    margin = top - masked[second].item()
-    runner_up = "" if margin == float("inf") else decode_ids([second])
-    removed = min(1.0, max(0.0, 1.0 - float(kept.exp())))
-    return Choice(position, decode_ids([token]), margin, runner_up, removed), token
+    token = int(ids[sample(allowed)])
+    kept = float(np.exp(allowed - row.max()).sum(dtype=np.float64) / np.exp(row - row.max()).sum(dtype=np.float64))
+    allowed[best] = -math.inf
+    second = int(allowed.argmax())
+    margin = top - float(allowed[second])
+    runner_up = "" if margin == math.inf else decode_ids([int(ids[second])])
+    return Choice(position, decode_ids([token]), margin, runner_up, min(1.0, max(0.0, 1.0 - kept))), token
 
 
-def _ended(choice: Choice) -> Choice:
-    return Choice(choice.position, "", choice.margin, choice.second, choice.removed)
-
-
-def _sampler(temperature: float, seed: int | None) -> Callable[[torch.Tensor], int]:
+def _sampler(temperature: float, seed: int | None) -> Callable[[Row], int]:
+    """Picks an index out of the allowed logits."""
     if temperature == 0:
-        return lambda masked: int(masked.argmax())
+        return lambda allowed: int(allowed.argmax())
     generator = torch.Generator()
     if seed is None:
         generator.seed()
     else:
         generator.manual_seed(seed)
-    return lambda masked: int(torch.multinomial(torch.softmax(masked / temperature, 0), 1, generator=generator))
+
+    def sample(allowed: Row) -> int:
+        shares = np.exp((allowed.astype(np.float64) - allowed.max()) / temperature).cumsum()
+        point = torch.rand((), generator=generator, dtype=torch.float64).item() * shares[-1]
+        return min(int(np.searchsorted(shares, point, side="right")), len(shares) - 1)
+
+    return sample

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flowdsl.check_inputs import check_inputs
-from flowdsl.errors import FlowIssue
+from flowdsl.errors import FlowIssue, did_you_mean
 from flowdsl.instance import Instance, Step
 from flowdsl.lenient import Draft, read_any
 from flowdsl.logic import LOGIC
@@ -65,7 +65,8 @@ def _header(draft: Draft, instance: Instance) -> Iterator[FlowIssue]:
     if trigger is not None and draft.is_subflow:
         yield FlowIssue("trigger_count", "a subflow has no trigger", "trigger")
     if trigger is not None and trigger.type not in instance.trigger_by_name:
-        yield FlowIssue("unknown_trigger", f"no trigger {trigger.type!r}", "trigger")
+        hint = did_you_mean(trigger.type, instance.trigger_by_name)
+        yield FlowIssue("unknown_trigger", f"no trigger {trigger.type!r}{hint}", "trigger")
     for key, items in draft.items.items():
         for name, count in Counter(item.name for item in items).items():
             if count > 1:
@@ -207,7 +208,8 @@ def _definitions(scope: Scope) -> Iterator[FlowIssue]:
             if name.upper() in NOT_INCLUDED:
                 yield FlowIssue("unknown_step", f"{name.upper()} is not included in flowdsl for now", where)
             elif name:
-                hint = " (flow logic has the category flowlogic)" if name.upper() in LOGIC else ""
+                hint = did_you_mean(name, scope.instance.step_by_name)
+                hint = " (flow logic has the category flowlogic)" if name.upper() in LOGIC else hint
                 yield FlowIssue("unknown_step", f"no step {name!r}{hint}", where)
         else:
             if component.category != step.category:
@@ -218,17 +220,47 @@ def _definitions(scope: Scope) -> Iterator[FlowIssue]:
 
 
 def _sla(draft: Draft, tree: Tree) -> Iterator[FlowIssue]:
-    highest: int | None = None
-    for component in tree.components:
-        if component.definition != SLA_TIMER or component.is_logic:
+    highest = percentages_before(tree)
+    for i, component in enumerate(tree.components):
+        if not is_sla_timer(component):
             continue
         if draft.trigger is None or draft.trigger.type != SLA_TRIGGER:
             yield FlowIssue("sla_timer_outside_sla_flow", "an SLA timer needs the SLA trigger", component.order)
-        value = component.get("percentage") or ""
-        if not (value.isascii() and value.isdigit()):
-            continue
-        percentage = int(value[:12])
-        if highest is not None and percentage <= highest:
-            message = f"{percentage} % does not come after {highest} %"
+        percentage = _percentage(component)
+        if percentage is not None and percentage <= highest[i]:
+            message = f"{percentage} % does not come after {highest[i]} %"
             yield FlowIssue("sla_timer_order", message, component.order, "percentage")
-        highest = max(percentage, highest or 0)
+
+
+def is_sla_timer(component: Component) -> bool:
+    return component.definition == SLA_TIMER and not component.is_logic
+
+
+def _percentage(component: Component) -> int | None:
+    value = component.get("percentage") or ""
+    return int(value[:12]) if value.isascii() and value.isdigit() else None
+
+
+def percentages_before(tree: Tree) -> list[int]:
+    """For each component the highest percentage that an SLA timer before it waits for, 0 if none.
+
+    Before it means on a way that leads to it: the branches of an IF, and those of a PARALLEL, do not
+    count for each other.
+    """
+    before: list[int] = []
+    # Of each sequence: the highest before its latest chain, and with it.
+    bases: dict[int | None, tuple[int, int]] = {None: (0, 0)}
+    for i, component in enumerate(tree.components):
+        above = tree.parent[i]
+        base, reached = bases.setdefault(above, (before[above],) * 2 if above is not None else (0, 0))
+        if not component.is_kind("ELSE", "ELSEIF", "PARALLEL_BRANCH"):
+            base = reached
+        bases[above] = (base, reached)
+        before.append(base)
+        percentage = _percentage(component) if is_sla_timer(component) else None
+        holder: int | None = i
+        while percentage is not None and holder is not None:
+            holder = tree.parent[holder]
+            base, reached = bases[holder]
+            bases[holder] = (base, max(reached, percentage))
+    return before

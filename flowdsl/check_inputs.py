@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
-from flowdsl.errors import FlowIssue
+from flowdsl.errors import FlowIssue, did_you_mean
 from flowdsl.instance import Field, Step, TriggerType, table_input
 from flowdsl.logic import TIMER_INPUTS
 from flowdsl.model import Component, Input, Trigger
-from flowdsl.query import Columns, Term, operand_problem, operand_values, parse_query
+from flowdsl.query import Columns, Term, is_relative, operand_problem, operand_values, parse_query
 from flowdsl.scope import PILL, PillError, Scope, record_input
 from flowdsl.tables import columns_for, governing_table
 from flowdsl.typed import Typed, typed_of
@@ -50,7 +51,8 @@ class _Inputs:
         for item in self.owner.inputs:
             field = self.fields.get(item.name)
             if field is None:
-                yield self.issue("unknown_input", f"{self.definition.name} has no input {item.name!r}", item.name)
+                hint = did_you_mean(item.name, self.fields)
+                yield self.issue("unknown_input", f"{self.definition.name} has no input {item.name!r}{hint}", item.name)
             elif item.name in seen:
                 yield self.issue("duplicate_input", f"the input {item.name!r} is there twice", item.name)
             elif item.value or not field.mandatory:
@@ -96,6 +98,8 @@ class _Inputs:
         elif kind in {"conditions", "template"}:
             if value:
                 yield from self._query(value, field, template=kind == "template")
+        elif kind in {"field", "table"} and "{{" in value:
+            yield self.issue("pill_type", f"{name} takes a name, not a pill", name)
         elif kind == "table":
             yield from self._table(value, field)
         elif kind == "field":
@@ -104,7 +108,7 @@ class _Inputs:
                 yield self.issue("unknown_column", f"the table {columns.table} has no column {value!r}", name)
         elif kind == "approval":
             yield from self._approval(value, field)
-        elif field.type != "step":
+        elif kind != "step":
             typed = typed_of(field)
             if kind == "record" and field is record_input(self.definition):
                 typed = Typed("record", None, field.name)
@@ -124,7 +128,10 @@ class _Inputs:
             elif name and (field := self.fields.get(name)) and field is record_input(self.definition):
                 yield from self._mismatch(pill, name)
         elif "{{" in value:
-            if typed.kind not in TEXTUAL:
+            if typed.kind == "list":
+                for part in value.split(","):
+                    yield from self._typed(part, replace(typed, kind="list_item"), name)
+            elif typed.kind not in TEXTUAL:
                 yield self.issue("bad_value", f"{value!r} is not {_a(typed)}: text around a pill", name)
             else:
                 yield from self._embedded(value, name)
@@ -167,7 +174,7 @@ class _Inputs:
     def _table(self, value: str, field: Field) -> Iterator[FlowIssue]:
         tables = self.scope.instance.table_by_name
         if tables and value not in tables:
-            yield self.issue("unknown_table", f"no table {value!r}", field.name)
+            yield self.issue("unknown_table", f"no table {value!r}{did_you_mean(value, tables)}", field.name)
         elif not tables and ("{{" in value or not value.strip()):
             yield self.issue("unknown_table", f"{value!r} is no table", field.name)
         elif self.at is None and self.definition.name in RECORD_TRIGGERS and value.startswith(CATALOG_PREFIX):
@@ -194,14 +201,13 @@ class _Inputs:
         if columns.table is None and not columns.is_open and not is_logic:
             return
         seen: set[str] = set()
-        for term in parse_query(value.removesuffix("^EQ"), columns).terms:
-            if problem := self._left(term, columns, field, template):
-                yield problem
-                continue
-            yield from self._term(term, columns, field, template)
-            if template and term.left in seen:
-                yield self.issue("duplicate_field", f"{term.left} is set twice", field.name)
+        for part, term in enumerate(parse_query(value.removesuffix("^EQ"), columns).terms):
+            problem = self._left(term, columns, field, template)
+            issues = [problem] if problem else list(self._term(term, columns, field, template))
+            if template and not problem and term.left in seen:
+                issues.append(self.issue("duplicate_field", f"{term.left} is set twice", field.name))
             seen.add(term.left)
+            yield from (replace(issue, part=part) for issue in issues)
 
     def _left(self, term: Term, columns: Columns, field: Field, template: bool) -> FlowIssue | None:
         is_logic = isinstance(self.owner, Component) and self.owner.is_logic
@@ -216,7 +222,8 @@ class _Inputs:
             message = f"a condition of {self.definition.name} compares pills, not {term.left!r}"
             return self.issue("unknown_column", message, field.name)
         if term.typed is None:
-            message = f"the table {columns.table} has no column {term.left!r}"
+            known = self.scope.instance.columns(columns.table) if columns.table else ()
+            message = f"the table {columns.table} has no column {term.left!r}{did_you_mean(term.left, known)}"
             return self.issue("unknown_column", message, field.name)
         walked = not columns.is_open and columns.table and term.left not in self._own(columns)
         if walked and self.definition.name == WAIT_STEP:
@@ -240,8 +247,9 @@ class _Inputs:
         if operator.on_change and not self._on_update():
             yield self.issue("bad_operator", f"{operator.name} needs an update trigger", field.name)
             return
-        if self.definition.name == WAIT_STEP and operator.operand in {"span", "period"}:
-            yield self.issue("bad_operator", f"{operator.name} is relative to now; a wait cannot use it", field.name)
+        if self.definition.name == WAIT_STEP and (operator.operand in {"span", "period"} or is_relative(term)):
+            message = f"{operator.word} is relative to now here; a wait cannot use it"
+            yield self.issue("bad_operator", message, field.name)
             return
         if problem := operand_problem(term, columns):
             yield self.issue(*problem, field.name)

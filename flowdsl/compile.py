@@ -17,14 +17,14 @@ flowdsl.errors.InvalidFlow: 1:1 missing_input trigger: daily needs the input 'ti
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flowdsl.check import check_flow
 from flowdsl.errors import FlowIssue, InvalidFlow
 from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.logic import LOGIC
 from flowdsl.model import PLACEHOLDER, Component, Flow, Input, Item, Items, Trigger
-from flowdsl.query import Columns, encode_query, read_clauses
+from flowdsl.query import Columns, clause_problem, encode_query, read_clauses
 from flowdsl.scope import Scope, record_input
 from flowdsl.syntax import InputLine, Line, OutlineLine, Place, Value, parse_lines
 from flowdsl.tables import columns_for, header_table, owner_of, table_place
@@ -64,12 +64,15 @@ def read_dsl(text: str, instance: Instance) -> tuple[Flow, list[FlowIssue]]:
     return flow, issues
 
 
-_Places = dict[tuple[int | str, str | None], Place]
+#: By owner, input and part of it.
+_Places = dict[tuple[int | str, str | None, int | None], Place]
 
 
 def _placed(issue: FlowIssue, places: _Places) -> FlowIssue:
-    place = places.get((issue.where, issue.input)) or places.get((issue.where, None)) or (1, 1)
-    return FlowIssue(issue.kind, issue.message, issue.where, issue.input, *place)
+    where, name = issue.where, issue.input
+    keys = ((where, name, issue.part), (where, name, None), (where, None, None))
+    line, column = next((places[key] for key in keys if key in places), (1, 1))
+    return replace(issue, line=line, column=column)
 
 
 @dataclass
@@ -106,7 +109,7 @@ class _Draft:
         self.current: _Part | None = None
 
     def problem(self, kind: str, message: str, at: Place, where: int | str = "flow") -> None:
-        self.issues.append(FlowIssue(kind, message, where, None, *at))
+        self.issues.append(FlowIssue(kind, message, where, None, None, *at))
 
     # -- lines ---------------------------------------------------------------------------------
 
@@ -189,11 +192,13 @@ class _Draft:
                 self.problem("syntax", f"{part.name} is not closed by END", part.line.at, part.order)
         # What a condition means depends on the pills and tables of other steps: read those first.
         scope = Scope.of(self._flow(None), self.instance)
-        places: _Places = {("flow", None): (1, 1), ("trigger", None): (1, 1)}
+        places: _Places = {("flow", None, None): (1, 1), ("trigger", None, None): (1, 1)}
         for part in [*([self.trigger] if self.trigger else []), *self.parts]:
-            places[part.where, None] = part.line.at
+            places[part.where, None, None] = part.line.at
             for line in part.inputs:
-                places.setdefault((part.where, line.name), line.at)
+                places.setdefault((part.where, line.name, None), line.at)
+                for i, clause in enumerate(line.value if isinstance(line.value, tuple) else ()):
+                    places.setdefault((part.where, line.name, i), clause.at)
         return self._flow(scope), places
 
     def _flow(self, scope: Scope | None) -> Flow:
@@ -299,7 +304,11 @@ def _read_input(line: InputLine, field: Field | None, scope: Scope | None, at: i
         problem("bad_value", f"{line.name} takes one value, not conditions", line)
         return ""
     columns = columns_for(scope, at, field) if field is not None else Columns(scope.instance, is_open=True)
-    return encode_query(read_clauses(line.value, columns))
+    terms = read_clauses(line.value, columns)
+    for clause, term in zip(line.value, terms, strict=True):
+        if message := clause_problem(clause, term, columns):
+            problem("bad_value", message, replace(line, at=clause.at))
+    return encode_query(terms)
 
 
 def fill(flow: Flow, at: int | None, text: str, instance: Instance, loops: Mapping[int, str | None]) -> Flow:
@@ -316,7 +325,7 @@ def fill(flow: Flow, at: int | None, text: str, instance: Instance, loops: Mappi
 
     def problem(kind: str, message: str, line: InputLine) -> None:
         where = "trigger" if at is None else flow.components[at].order
-        issues.append(FlowIssue(kind, message, where, line.name, *line.at))
+        issues.append(FlowIssue(kind, message, where, line.name, None, *line.at))
 
     scope = None
     for _ in range(2):

@@ -13,7 +13,7 @@ ON "Every day at 7" daily
 <BLANKLINE>
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.model import BLOCKS, PLACEHOLDER, Component, Flow, Input, Trigger
@@ -88,13 +88,18 @@ def _nested(scope: Scope, write: Callable[[int], list[str]]) -> Iterator[str]:
 # -- the outline -------------------------------------------------------------------------------
 
 
-def outline_text(flow: Flow, instance: Instance, numbers: bool = False) -> str:
-    """The outline alone, as models write it: no indentation, and numbers only on demand."""
-    scope = Scope.of(flow, instance)
+def outline_text(
+    flow: Flow, instance: Instance, numbers: bool = False, loops: Mapping[int, str | None] | None = None
+) -> str:
+    """The outline alone, as models write it: no indentation, and numbers only on demand.
+
+    A FOREACH names the table of its records here, so that all types are known without the inputs.
+    """
+    scope = Scope.of(flow, instance, loops)
     components = scope.tree.components
     lines = [
         *header_lines(flow, scope),
-        *_nested(scope, lambda at: [f"{components[at].order} " * numbers + step_line(scope, at)]),
+        *_nested(scope, lambda at: [f"{components[at].order} " * numbers + step_line(scope, at, loops=True)]),
     ]
     return "".join(f"{line}\n" for line in lines)
 
@@ -114,10 +119,13 @@ def header_lines(flow: Flow, scope: Scope) -> list[str]:
     return lines
 
 
-def step_line(scope: Scope, at: int) -> str:
+def step_line(scope: Scope, at: int, loops: bool = False) -> str:
     """One step of the outline."""
     component = scope.tree.components[at]
-    return " ".join([*_annotated(component), step_word(component), *_table_word(scope, at)])
+    table = _table_word(scope, at)
+    if loops and component.is_kind("FOREACH") and (item := scope.loop_item(at)).table is not None:
+        table = [spell_name(item.table)]
+    return " ".join([*_annotated(component), step_word(component), *table])
 
 
 def step_word(component: Component) -> str:

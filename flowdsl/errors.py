@@ -4,7 +4,9 @@ An *issue* is a value (kind, message, place); it is collected, never raised.
 An *error* ends a call with one message that names the cause and the remedy.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 #: Every kind an issue can have.
 KINDS = frozenset(
@@ -26,6 +28,7 @@ class FlowIssue:
         message: one sentence for people.
         where: the order of the component, ``"trigger"``, or ``"flow"`` for the whole.
         input: the name of the input it is about, if any.
+        part: which of its conditions or assignments, counted from 0.
         line, column: 1-based place in the DSL text, when there is one.
 
     >>> str(FlowIssue("unknown_step", "no step named 'fly'", where=2, line=3, column=5))
@@ -36,6 +39,7 @@ class FlowIssue:
     message: str
     where: int | str
     input: str | None = None
+    part: int | None = None
     line: int | None = None
     column: int | None = None
 
@@ -43,6 +47,16 @@ class FlowIssue:
         place = f"{self.line}:{self.column} " if self.line is not None else ""
         owner = f"step {self.where}" if isinstance(self.where, int) else self.where
         return f"{place}{self.kind} {owner}: {self.message}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint at the nearest of the names, or nothing.
+
+    >>> did_you_mean("lookup_records", ["look_up_records", "log"])
+    " (did you mean 'look_up_records'?)"
+    """
+    near = get_close_matches(name[:100], list(known)[:5000], n=1, cutoff=0.75)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 class FlowError(Exception):

@@ -258,7 +258,8 @@ class _Explainer:
         for item in given.items:
             kind, value = given.kind(item), item.value
             shown = self.value(value, given.typed(item), None)
-            if value_problem(value, given.typed(item)) or PILL.search(value):
+            twice = given.item(item.name) is not item
+            if twice or value_problem(value, given.typed(item)) or PILL.search(value):
                 continue
             if kind == "time":
                 words.append(f"at {shown}")
@@ -507,7 +508,7 @@ class _Explainer:
             return self.table(value)
         if typed.kind == "approval":
             return self._approval(value, at)
-        worded = {"number", "boolean", "time", "duration", "date_time", "date"}
+        worded = {"integer", "number", "boolean", "time", "duration", "date_time", "date"}
         if typed.kind in worded and value_problem(value, typed) is None:
             return spell_value(value, typed)
         return self.text(value, at)

@@ -22,12 +22,12 @@ from flowdsl.reach import Reach
 from flowdsl.scope import Scope
 from flowdsl.specialise import trigger_tables
 from flowdsl.syntax import OutlineLine, parse_lines
-from flowdsl.tables import header_input
+from flowdsl.tables import header_input, table_is_optional
 from grammars.kinds import kind_of
 from grammars.outline import OPEN_TABLES, declaration_piece, line_piece, opening_piece, step_piece
 from grammars.spelling import spell_name, spell_text
 
-_DECLARED = ("string", "integer", "boolean", "date_time", "duration", "choice", "list")
+_DECLARED = tuple("string integer decimal boolean date date_time duration time choice list html journal".split())
 _DECLARED_OF_TABLES = ("reference", "record", "records")
 _MAX_DECLARED = 6
 _OPENERS = {"IF": 1, "FOREACH": 1, "DOUNTIL": 1, "PARALLEL": 4, "TRY": 3}

@@ -32,8 +32,8 @@ _JOINS = {"": "", "AND": "^", "OR": "^OR", "NQ": "^NQ", ",": "^"}
 _LONGEST_FIRST = sorted(OPERATORS, key=lambda operator: -len(operator.name))
 _UNIT_WORDS = {code: word for word, code in UNITS.items()}
 _GENERIC = re.compile(r"[a-z0-9_.]+|[A-Za-z0-9_.]+?(?=[A-Z=<>!])|[^=<>!^{}]+(?=[=<>!])")
-_SCRIPT = re.compile(r"javascript:gs\.[A-Za-z]+\([^()^]*\)")
-_SPAN = re.compile(r"([a-z]+)@(ago|ahead)@([0-9]{1,9})")
+_SCRIPT = re.compile(r"javascript:gs\.[A-Za-z0-9]+\([^()^]*\)")
+_SPAN = re.compile(r"@([a-z]+)@(ago|ahead)@([0-9]{1,9})")
 _OFFSET = re.compile(r"(.+)@([a-z]+)@(before|after)@([0-9]{1,9})", re.DOTALL)
 _WEEKDAY = "{day}@javascript:gs.datePart('dayofweek','{low}','GE')"
 _STARTS = ("=", "!=", "<", ">")
@@ -160,6 +160,8 @@ def injects(term: Term, columns: Columns) -> bool:
     """Whether the term, once encoded, would be read as something else."""
     if term.operator is None:
         return True
+    if "^" in term.value:
+        return True
     again = parse_query(f"{term.left}{term.operator.name}{term.value}", columns).terms
     return len(again) != 1 or (again[0].left, again[0].operator, again[0].value) != (
         term.left,
@@ -180,7 +182,7 @@ def operand_values(term: Term) -> list[tuple[str, Typed]]:
                 return []
             return [(term.value, typed)]
         case "text":
-            return [(term.value, Typed("text"))]
+            return [(term.value, typed if typed.kind == "list" else Typed("text"))]
         case "list":
             return [(value, typed) for value in term.value.split(",")]
         case "range":
@@ -208,7 +210,7 @@ def operand_problem(term: Term, columns: Columns) -> tuple[str, str] | None:
             path, _, unit = value.partition("@")
             if columns.find(path) is None:
                 return "unknown_column", f"there is no column {path!r}"
-            return wrong if unit and unit not in {*UNITS, *UNITS.values()} else None
+            return wrong if unit and unit not in UNITS else None
         case "period":
             return None if _spell_period(value) or _is_scripted(value) else wrong
         case "span":
@@ -216,7 +218,7 @@ def operand_problem(term: Term, columns: Columns) -> tuple[str, str] | None:
             return None if span and span.group(1) in _UNIT_WORDS else wrong
         case "offset":
             offset = _OFFSET.fullmatch(value)
-            if offset is None or offset.group(2) not in _UNIT_WORDS:
+            if offset is None or offset.group(2) not in UNITS:
                 return wrong
             path = offset.group(1)
             return None if columns.find(path) else ("unknown_column", f"there is no column {path!r}")
@@ -226,6 +228,11 @@ def operand_problem(term: Term, columns: Columns) -> tuple[str, str] | None:
         if not PILL.search(item) and (problem := value_problem(item, typed)):
             return problem
     return None
+
+
+def is_relative(term: Term) -> bool:
+    """Whether the term compares with a moment that depends on now."""
+    return _SCRIPT.fullmatch(term.value) is not None
 
 
 def _is_scripted(value: str) -> bool:
@@ -297,7 +304,7 @@ def _spell_operand(term: Term, columns: Columns) -> str | None:
                         return words
             return spell_value(value, typed)
         case "text":
-            return value if PILL.fullmatch(value) else spell_text(value)
+            return spell_value(value, typed if typed.kind == "list" else Typed("text"))
         case "list":
             return f"({', '.join(spell_value(item, typed) for item in value.split(','))})"
         case "range":
@@ -310,7 +317,7 @@ def _spell_operand(term: Term, columns: Columns) -> str | None:
             return _spell_period(value)
         case "span" if span := _SPAN.fullmatch(value):
             unit, direction, amount = span.groups()
-            return f"{_amount(amount, unit)} {direction}" if str(int(amount)) == amount else None
+            return f"{_amount(amount, _UNIT_WORDS[unit])} {direction}" if str(int(amount)) == amount else None
         case "offset" if offset := _OFFSET.fullmatch(value):
             path, unit, direction, amount = offset.groups()
             if str(int(amount)) == amount:
@@ -321,12 +328,25 @@ def _spell_operand(term: Term, columns: Columns) -> str | None:
 
 
 def _amount(amount: str, unit: str) -> str:
-    return f"{amount} {_UNIT_WORDS[unit]}{'' if amount == '1' else 's'}"
+    return f"{amount} {unit}{'' if amount == '1' else 's'}"
 
 
 def read_clauses(clauses: Sequence[Clause], columns: Columns) -> tuple[Term, ...]:
     """The terms of written clauses; what does not fit is passed on as it is, for the checker to see."""
     return tuple(_read_clause(clause, columns) for clause in clauses)
+
+
+def clause_problem(clause: Clause, term: Term, columns: Columns) -> str | None:
+    """What is lost when a written clause is encoded, since a query has no escapes."""
+    mark = {"several": ",", "between": "@"}.get(clause.form)
+    for value in clause.values:
+        if value.form != "raw" and mark is not None and mark in read_value(value, term.typed or Typed("text")):
+            return f"a value of {clause.word} may not hold {mark!r}"
+    if "^" in term.value:
+        return "a value in a condition or a template may not hold '^'"
+    if term.typed is not None and injects(term, columns):
+        return f"the value {term.value!r} would read as part of the condition"
+    return None
 
 
 def _read_clause(clause: Clause, columns: Columns) -> Term:
@@ -340,7 +360,7 @@ def _read_clause(clause: Clause, columns: Columns) -> Term:
 def _read_operand(clause: Clause, operator: Operator, typed: Typed) -> str:
     values = clause.values
     if clause.form == "offset":
-        unit = UNITS.get(clause.unit.removesuffix("s"), clause.unit)
+        unit = clause.unit.removesuffix("s")
         return f"{'.'.join(values[0].names)}@{unit}@{clause.direction}@{clause.amount}"
     if clause.form == "none":
         return ""
@@ -368,7 +388,7 @@ def _read_words(value: Value, operator: Operator, typed: Typed) -> str:
         return _WEEKDAY.format(day=text.title(), low=text.lower())
     if operator.operand == "span" and len(value.names) == 3:
         amount, unit, direction = value.names
-        return f"{UNITS.get(unit.removesuffix('s'), unit)}@{direction}@{amount}"
+        return f"@{UNITS.get(unit.removesuffix('s'), unit)}@{direction}@{amount}"
     if typed.kind in {"date", "date_time", ANY} and text in PERIODS and operator.name in {"<", "<=", ">", ">="}:
         return _edge(operator.name, text)
     return text if operator.operand == "text" else read_value(value, typed)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
-from flowdsl.check import SLA_TIMER, goback_targets
+from flowdsl.check import SLA_TIMER, goback_targets, percentages_before
 from flowdsl.check_inputs import CATALOG_PREFIX, CATALOG_TRIGGER, RECORD_TRIGGERS, WAIT_STEP, runs_on_update
 from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.logic import TIMER_INPUTS
@@ -154,16 +154,10 @@ def _line(scope: Scope, at: int | None, field: Field, definition: Step | Trigger
         slot = Slot("records", table)
     above = None
     if definition.name == SLA_TIMER and field.name == "percentage" and at is not None:
-        above = _percentage_before(scope, at)
+        above = percentages_before(scope.tree)[at]
     named = table_input(definition.inputs)
     known = field is record_input(definition) and named is not None and named.mandatory
     return Line(field.name, slot, field.mandatory, above=above, known=known)
-
-
-def _percentage_before(scope: Scope, at: int) -> int:
-    """The highest percentage of the SLA timers before this one, 0 if there is none."""
-    values = (c.get("percentage") or "" for c in scope.tree.components[:at] if c.definition == SLA_TIMER)
-    return max((int(value) for value in values if value.isdigit()), default=0)
 
 
 def trigger_tables(instance: Instance, trigger: TriggerType) -> tuple[str, ...]:

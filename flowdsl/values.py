@@ -24,6 +24,7 @@ _STAMP = "%Y-%m-%d %H:%M:%S"
 _STAMP_SHAPE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 _DAY_SHAPE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_INTEGER = re.compile(r"-?[0-9]+")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _AMOUNT = re.compile(r"([0-9]{1,9}) (day|hour|minute|second)s?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -93,8 +94,8 @@ def _spell_typed(value: str, typed: Typed) -> str | None:
         return spell_label(label) if label is not None else None
     if kind == "boolean":
         return value if value in {"true", "false"} else None
-    if kind in {"number", "step"}:
-        return value if _NUMBER.fullmatch(value) else None
+    if kind in {"integer", "number", "step"}:
+        return value if (_NUMBER if kind == "number" else _INTEGER).fullmatch(value) else None
     if kind == "time":
         return _spell_clock(value[11:]) if value.startswith("1970-01-01 ") and _stamp(value) else None
     if kind == "duration":
@@ -159,12 +160,14 @@ def value_problem(value: str, typed: Typed) -> tuple[str, str] | None:
         return "not_a_list", f"a list of records is given by a pill, not by {value!r}"
     if kind == "boolean" and value not in {"true", "false"}:
         return "bad_value", f"{value!r} is neither true nor false"
+    if kind == "integer" and not _INTEGER.fullmatch(value):
+        return "bad_value", f"{value!r} is no whole number"
     if kind == "number" and not _NUMBER.fullmatch(value):
         return "bad_value", f"{value!r} is no number"
     if kind == "time" and not (value.startswith("1970-01-01 ") and _stamp(value)):
-        return "bad_value", f"{value!r} is no time (1970-01-01 HH:MM:SS)"
+        return "bad_value", f"{value!r} is no time: 07:00, stored as 1970-01-01 07:00:00"
     if kind == "duration" and _spell_duration(value) is None:
-        return "bad_value", f"{value!r} is no duration (1970-01-01 00:00:00 plus the duration)"
+        return "bad_value", f"{value!r} is no duration: 10 days 4 hours, stored as 1970-01-11 04:00:00"
     if kind == "date_time" and not _stamp(value):
         return "bad_value", f"{value!r} is no date-time (YYYY-MM-DD HH:MM:SS)"
     if kind == "date" and not _is_day(value):

@@ -12,8 +12,8 @@ Fields that a template has set already are kept in the 64-bit parameter of its r
 >>> print(inputs_grammar([Line("level", Slot("choice", labels=("Low", "High")), mandatory=True)], [], None_()))
 start: line_0
 K0_LABEL: "Low" | "High"
-value3_0: K0_LABEL
-line_0: "level: " value3_0 "\\n"
+value4_0: K0_LABEL
+line_0: "level: " value4_0 "\\n"
 <BLANKLINE>
 """
 
@@ -25,6 +25,7 @@ from grammars.operators import OPERATORS, PERIODS, UNITS, WEEKDAYS, Operator
 from grammars.spelling import (
     DATE,
     DATE_TIME,
+    INTEGER,
     NUMBER,
     OPEN_NAME,
     TEXT_CHAR,
@@ -36,9 +37,9 @@ from grammars.text import Empty, Sheet, literal, pattern
 from grammars.vocabulary import Line, Slot, Source, Tables
 
 #: Columns in a row that a generated pill or condition may walk.
-PILL_DEPTH, FIELD_DEPTH = 3, 2
+PILL_DEPTH, FIELD_DEPTH = 4, 3
 #: The same for pills that a condition compares.
-COMPARED_DEPTH = 2
+COMPARED_DEPTH = 3
 #: Characters between two pills of a generated text.
 TEXT_LENGTH = 400
 #: Conditions in one generated query.
@@ -177,6 +178,8 @@ class _Inputs:
             yield self.once(f"{self.id('K', slot)}_LABEL", map(literal, slot.labels))
         elif kind == "boolean":
             yield from ('"true"', '"false"')
+        elif kind == "integer":
+            yield self.once("INTEGER", [pattern(INTEGER)])
         elif kind == "number":
             yield self.once("NUMBER", [pattern(NUMBER)])
         elif kind == "date":
@@ -191,6 +194,8 @@ class _Inputs:
             yield self.approval()
         elif kind in {"text", ANY}:
             yield self.rich_text(text)
+        elif kind == "list":
+            yield self.names(slot)
         elif kind not in {"record", "records"}:
             yield self.plain_text(text)
 
@@ -221,11 +226,21 @@ class _Inputs:
             for who, table in (("U", "sys_user"), ("G", "sys_user_group")):
                 slot = Slot("reference", table if table in self.tables.names else None)
                 item = " | ".join([name, *self.pill_options(slot, quoted=True)])
-                head = self.once(f"RULE_{who}", [pattern(rf"(Approves|Rejects)(Any|All|Res|[1-9][0-9]?[#%]){who}\[")])
+                head = self.once(f"RULE_{who}", [pattern(rf"(Approves|Rejects|ApprovesRejects)(Any|All|Res|[1-9][0-9]?[#%]){who}\[")])
                 rules.append(f'{head} ({item}) ("," ({item})){{0,4}} "]"')
             self.sheet.rule("approval_rule", rules)
             self.sheet.rule("approval", ['"\\"" approval_rule (("Or" | "&") approval_rule){0,3} "\\""'])
         return "approval"
+
+    def names(self, slot: Slot) -> str:
+        """Quoted names and pills of records, separated by commas."""
+        rule = f"names_{self.id('K', Slot('list', slot.table))[1:]}"
+        if rule not in self.sheet:
+            char = _CHARS["ITEM"]
+            name = self.once("LIST_NAME", [f"{pattern(char + '{1,80}')} & {_NOT_AN_OPERATOR}"])
+            item = " | ".join([name, *self.pill_options(Slot("list_item", slot.table), quoted=True)])
+            self.sheet.rule(rule, [f'"\\"" ({item}) ("," ({item})){{0,9}} "\\""'])
+        return rule
 
     def plain_text(self, name: str) -> str:
         """Quoted text without pills: a display name."""
@@ -254,7 +269,7 @@ class _Inputs:
             rule,
             [
                 f'"\\"" ({first} | {more}) ({text} | {more}){{0,{TEXT_CHUNKS}}} ("\\"" | "{{\\"")',
-                '"\\"{\\""',
+                '"\\"" "{\\""',
             ],
         )
 
@@ -460,11 +475,12 @@ class _Inputs:
                     except Empty:
                         if empty:
                             yield f'{these} "\\"\\""'
-            if slot.kind in {"date", "date_time"}:
+            if slot.kind in {"date", "date_time"} and not line.own_fields:
                 edges = [op for op in operators if op.name in {"<", "<=", ">", ">="}]
                 yield f"({' | '.join(literal(f' {op.word} ') for op in edges)}) {self.period()}"
         elif operand == "text":
-            yield f"{words} {self._value(Slot('text'), 'operand', 'QTEXT', False)}"
+            text = slot if slot.kind == "list" else Slot("text")
+            yield f"{words} {self._value(text, 'operand', 'QTEXT', False)}"
         elif operand == "list":
             item = self.item(slot)
             if item is not None:

@@ -4,13 +4,14 @@ An installation has dozens of types (`docs/language.md`, "Types"); what may be w
 and filled in depends only on the kind. A type that is not known behaves as text.
 
 >>> kind_of("journal"), kind_of("integer"), kind_of("never_heard_of")
-('text', 'number', 'text')
+('text', 'integer', 'text')
 """
 
 from collections.abc import Callable
 
 _KINDS = {
-    "number": "integer decimal float longint long double numeric percent_complete",
+    "integer": "integer longint long",
+    "number": "decimal float double numeric percent_complete",
     "boolean": "boolean",
     "date": "date",
     "date_time": "date_time due_date calendar_date_time schedule_date_time",
@@ -27,6 +28,7 @@ _KINDS = {
     "conditions": "conditions",
     "template": "template_value",
     "approval": "approval_rules",
+    "step": "step",
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
@@ -63,7 +65,7 @@ def fits(
         is_a: ``is_a(table, ancestor)``, the instance's table inheritance.
 
     >>> same = lambda table, ancestor: table == ancestor
-    >>> fits("number", None, "text", None, same), fits("record", "incident", "text", None, same)
+    >>> fits("integer", None, "text", None, same), fits("record", "incident", "text", None, same)
     (True, False)
     >>> fits("record", "incident", "reference", "problem", same)
     False
@@ -78,14 +80,18 @@ def fits(
         return pill == "guid" or (pill in RECORDS and related)
     if slot == "list":
         return pill in LISTS or (pill in RECORDS and (not known or is_a(pill_table, slot_table)))  # type: ignore[arg-type]
+    if slot == "list_item":
+        return pill in RECORDS and (not known or is_a(pill_table, slot_table))  # type: ignore[arg-type]
     if slot == "records":
         return pill in LISTS and (not known or is_a(pill_table, slot_table))  # type: ignore[arg-type]
     if slot == "choice":
-        return pill in {"choice", "text", "number"}
+        return pill in {"choice", "text", "integer", "number"}
     if slot in {"date", "date_time"}:
         return pill in {"date", "date_time"}
-    if slot in {"number", "boolean", "duration", "time"}:
+    if slot == "number":
+        return pill in {"integer", "number"}
+    if slot in {"integer", "boolean", "duration", "time"}:
         return pill == slot
-    if slot in {"table", "field", "approval", "conditions", "template"}:
+    if slot in {"table", "field", "approval", "conditions", "template", "step"}:
         return False
     return is_scalar(pill)

@@ -37,10 +37,10 @@ class Operator:
     on_change: bool = False
 
 
-_SCALAR = "text number boolean date date_time duration time choice guid any"
+_SCALAR = "text integer number boolean date date_time duration time choice guid any"
 _EVERY = f"{_SCALAR} reference record list records"
 _DATES = "date date_time any"
-_ORDERED = "number date date_time duration time choice any"
+_ORDERED = "integer number date date_time duration time choice any"
 _TEXTUAL = "text choice reference record guid list any"
 
 _TABLE: tuple[tuple[str, str, Operand, str], ...] = (
@@ -54,19 +54,19 @@ _TABLE: tuple[tuple[str, str, Operand, str], ...] = (
     ("ENDSWITH", "ENDSWITH", "text", _TEXTUAL),
     ("LIKE", "CONTAINS", "text", _TEXTUAL),
     ("NOT LIKE", "NOT CONTAINS", "text", _TEXTUAL),
-    ("IN", "IN", "list", "text number choice reference record guid any"),
-    ("NOT IN", "NOT IN", "list", "text number choice reference record guid any"),
+    ("IN", "IN", "list", "text integer number choice reference record guid any"),
+    ("NOT IN", "NOT IN", "list", "text integer number choice reference record guid any"),
     ("ISEMPTY", "ISEMPTY", "none", _EVERY),
     ("ISNOTEMPTY", "ISNOTEMPTY", "none", _EVERY),
     ("ANYTHING", "ANYTHING", "none", _EVERY),
     ("EMPTYSTRING", "EMPTYSTRING", "none", "text reference record any"),
-    ("BETWEEN", "BETWEEN", "range", "text number date date_time duration time choice any"),
+    ("BETWEEN", "BETWEEN", "range", "text integer number date date_time duration time choice any"),
     ("SAMEAS", "SAMEAS", "field", f"{_SCALAR} reference record"),
     ("NSAMEAS", "NSAMEAS", "field", f"{_SCALAR} reference record"),
-    ("GT_FIELD", "GT_FIELD", "field", "number any"),
-    ("LT_FIELD", "LT_FIELD", "field", "number any"),
-    ("GT_OR_EQUALS_FIELD", "GT_OR_EQUALS_FIELD", "field", "number any"),
-    ("LT_OR_EQUALS_FIELD", "LT_OR_EQUALS_FIELD", "field", "number any"),
+    ("GT_FIELD", "GT_FIELD", "field", "integer number any"),
+    ("LT_FIELD", "LT_FIELD", "field", "integer number any"),
+    ("GT_OR_EQUALS_FIELD", "GT_OR_EQUALS_FIELD", "field", "integer number any"),
+    ("LT_OR_EQUALS_FIELD", "LT_OR_EQUALS_FIELD", "field", "integer number any"),
     ("DYNAMIC", "DYNAMIC", "text", "reference record any"),
     ("IN_HIERARCHY", "IN_HIERARCHY", "value", "reference record any"),
     ("IN_HIERARCHY_DYNAMIC", "IN_HIERARCHY_DYNAMIC", "text", "reference record any"),

@@ -1,7 +1,7 @@
 """Flows as an expert writes them, and the examples of `docs/language.md`.
 
 Each file of `tests/corpus` holds flows for the instance of its name, in the canonical spelling,
-each below the requirement it implements. `python tests/test_corpus.py` spells them canonically
+each below the requirement it implements. `python -m tests.test_corpus` spells them canonically
 again after a deliberate change of the language.
 """
 

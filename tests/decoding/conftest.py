@@ -6,6 +6,9 @@ from decoding_cases import tiny_llama
 
 from decoding import Model, Vocabulary, load_model
 
+# Several test processes on few cores: threads that wait for each other cost minutes there.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def model() -> Model:

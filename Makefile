@@ -1,0 +1,37 @@
+# make setup | demo | test | lint | bench
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+REQUIREMENT ?= When a user becomes inactive, find the incidents they own and assign them to their manager
+
+.PHONY: setup demo test lint bench clean
+
+# The stamp says that the packages are those of pyproject.toml and constraints.txt;
+# whether the model is in the cache, its own function knows (and is quick to say).
+setup: $(STAMP)
+	@$(BIN)/python -c "from decoding import embedded_path; embedded_path()"
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: setup
+	@$(BIN)/flowdsl generate "$(REQUIREMENT)" -o $(VENV)/demo.json
+	@$(BIN)/flowdsl decompile $(VENV)/demo.json
+	@cat $(VENV)/demo.json
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/flowdsl bench
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
