@@ -30,8 +30,8 @@ def minimum_tokens(vocabulary: Vocabulary, constraint: Constraint) -> int:
 def closing_path(matcher: Matcher, constraint: Constraint, text: bytes = b"") -> list[int]:
     """Tokens that complete the output from here, [] where it is complete.
 
-    Deterministic. Takes what is forced; else the first closer, or what is left of one that the text has
-    begun, that fits whole; else the shortest allowed token, those first that are made of quotes, braces and
+    Deterministic. Takes what is forced; else the first closer that fits whole, or what is left of it
+    where the text has begun it; else the shortest allowed token, those first that are made of quotes, braces and
     newlines. It ends a segment as soon as that may end and goes on through `Constraint.then`.
 
     Args:
@@ -74,18 +74,14 @@ def closing_segments(matcher: Matcher, constraint: Constraint, text: bytes = b""
 
 
 def _closer(matcher: Matcher, constraint: Constraint, text: bytes) -> list[int]:
-    """Tokens of the first closer that fits whole here, or of the rest of one that `text` has begun."""
+    """Tokens of the first closer that fits whole here; of its rest only, where `text` has begun it."""
     tail = text[-64:].decode("utf-8", "ignore")
-    rests = [
-        closer[start:]
-        for closer in constraint.closers
-        for start in range(len(closer) - 1, 0, -1)
-        if tail.endswith(closer[:start])
-    ]
-    for closer in (*constraint.closers, *rests):
-        tokens = matcher.vocabulary.encode(closer)
-        if tokens and matcher.accepts(tokens) == len(tokens):
-            return tokens
+    for closer in constraint.closers:
+        begun = [start for start in range(len(closer) - 1, 0, -1) if tail.endswith(closer[:start])]
+        for start in (*begun, 0):
+            tokens = matcher.vocabulary.encode(closer[start:])
+            if tokens and matcher.accepts(tokens) == len(tokens):
+                return tokens
     return []
 
 

@@ -68,6 +68,11 @@ class Matcher:
         """The tokens that must come next, [] where there is a choice (to end is one, too)."""
         tokens = self.engine.compute_ff_tokens()
         self.check()
+        words = self.vocabulary
+        if any(map(words.engine.is_special_token, tokens)):  # literal text such as "<|im_end|>": no end is meant
+            spelled = [part for token in tokens for part in words.encode(words.decode([token]))]
+            if self.accepts(spelled) == len(spelled):
+                return spelled
         return tokens
 
     def accepts(self, tokens: Sequence[int]) -> int:

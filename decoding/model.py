@@ -151,7 +151,7 @@ def _locate(name: str) -> str | Path:
         return path
     if path.exists():
         raise ModelError(f"{name} is a file; give the folder that holds config.json and the weights")
-    if name.startswith((".", "/", "~", os.sep)) or name.count("/") != 1 and os.sep in name or not name:
+    if name.startswith((".", "/", "~", os.sep)) or (name.count("/") != 1 and os.sep in name) or not name:
         raise ModelError(f"there is no model folder {name!r}")
     return name
 

@@ -132,7 +132,10 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` as the model would write it: no special tokens added or read."""
-        return self.engine.tokenize_str(text)
+        ids = self.engine.tokenize_str(text)
+        if any(map(self.engine.is_special_token, ids)):
+            return self.engine.greedy_tokenize(text)  # it spells one out: text all the same
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; incomplete UTF-8 becomes the replacement character."""

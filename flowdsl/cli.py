@@ -14,7 +14,7 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -27,7 +27,7 @@ from flowdsl.errors import EnvironmentNotReady, FlowError, FlowIssue, InvalidFlo
 if TYPE_CHECKING:
     from flowdsl.instance import Instance
     from flowdsl.model import Flow
-    from flowdsl.pipeline import FlowResult
+    from flowdsl.result import FlowResult, FlowStats
 
 EXIT_INPUT, EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
@@ -68,13 +68,14 @@ class _Commands(TyperGroup):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = EXIT_INPUT
         except (KeyboardInterrupt, typer.Abort):
-            _say("flowdsl: interrupted")
             code = EXIT_INTERRUPTED
         except Exception as error:
             if os.environ.get("FLOWDSL_DEBUG"):
                 raise
             message, code = _told(error)
             _say(f"flowdsl: error: {message}")
+        if code == EXIT_INTERRUPTED:  # typer may have made it this code itself
+            _say("flowdsl: interrupted")
         sys.exit(code or 0)
 
 
@@ -153,10 +154,10 @@ class _Text:
         try:
             return json.loads(self.text), []
         except json.JSONDecodeError as error:
-            return None, [FlowIssue("syntax", f"not JSON: {error.msg}", "flow", None, error.lineno, error.colno)]
+            return None, [_syntax(f"not JSON: {error.msg}", error.lineno, error.colno)]
         except (ValueError, RecursionError) as error:  # a number of thousands of digits; nested too deep
             message = "nested too deep" if isinstance(error, RecursionError) else str(error)
-            return None, [FlowIssue("syntax", f"not JSON: {message}", "flow", None, 1, 1)]
+            return None, [_syntax(f"not JSON: {message}", 1, 1)]
 
     def valid_flow(self, instance: "Instance") -> "Flow":
         """The flow; the issues are told on stderr before `InvalidFlow` is raised."""
@@ -181,13 +182,18 @@ class _Text:
         return f"{self.name}:{issue.line or 1}:{issue.column or 1} {bare}"
 
 
+def _syntax(message: str, line: int, column: int) -> FlowIssue:
+    return FlowIssue("syntax", message, where="flow", line=line, column=column)
+
+
 _JSON_MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 
 
 def _component_places(text: str, data: Any) -> dict[int | str, tuple[int, int]]:
     """Line and column of the trigger and of each component in the text of a flow JSON, by `FlowIssue.where`."""
     components = data.get("components") if isinstance(data, Mapping) else None
-    items = [item for item in components if isinstance(item, Mapping)] if isinstance(components, list) else []
+    numbered = enumerate(components, start=1) if isinstance(components, list) else ()
+    objects = [(i, item) for i, item in numbered if isinstance(item, Mapping)]
     starts: list[int] = []
     trigger: int | None = None
     depth, key, previous = 0, "", ""
@@ -208,7 +214,7 @@ def _component_places(text: str, data: Any) -> dict[int | str, tuple[int, int]]:
         previous = mark
     places: dict[int | str, tuple[int, int]] = {}
     line, at = 1, 0
-    for i, (item, start) in enumerate(zip(items, starts, strict=False), start=1):
+    for (i, item), start in zip(objects, starts, strict=False):
         line, at = line + text.count("\n", at, start), start
         order = item.get("order")
         places.setdefault(order if type(order) is int else i, (line, start - text.rfind("\n", 0, start)))
@@ -284,6 +290,12 @@ def _rendered(flow: "Flow", instance: "Instance", form: Format) -> str:
     return json.dumps(flow.to_json(), ensure_ascii=False, indent=2) + "\n"
 
 
+def _listed(flows: "Sequence[Flow]", instance: "Instance", form: Format) -> str:
+    if form is Format.json:
+        return json.dumps([flow.to_json() for flow in flows], ensure_ascii=False, indent=2) + "\n"
+    return "---\n".join(_rendered(flow, instance, form) for flow in flows)
+
+
 def _instance(source: str) -> "Instance":
     from flowdsl.instance import Instance
 
@@ -330,7 +342,9 @@ AllowOption = Annotated[
     list[str] | None, typer.Option(metavar="NAME", help="Only this step or table may be used (repeatable).")
 ]
 DenyOption = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Never use this one (repeatable).")]
-CandidatesOption = Annotated[int, typer.Option("--n", min=1, metavar="N", help="Candidates to choose from.")]
+NumberOption = Annotated[
+    int, typer.Option("--n", min=1, metavar="N", help="Distinct flows, best first: a JSON list, or parts between ---.")
+]
 DeadlineOption = Annotated[float | None, typer.Option(min=0.0, metavar="SECONDS", help="Be done by then.")]
 EffortOption = Annotated[Effort, typer.Option(help="best may sample several flows and rank them.")]
 StatsOption = Annotated[bool, typer.Option("--stats", help="Tokens, passes and seconds, on stderr.")]
@@ -396,7 +410,7 @@ def generate(
     temperature: TemperatureOption = 0.0,
     allow: AllowOption = None,
     deny: DenyOption = None,
-    n: CandidatesOption = 1,
+    n: NumberOption = 1,
     deadline: DeadlineOption = None,
     effort: EffortOption = Effort.fast,
     stats: StatsOption = False,
@@ -435,7 +449,7 @@ def edit(
     temperature: TemperatureOption = 0.0,
     allow: AllowOption = None,
     deny: DenyOption = None,
-    n: CandidatesOption = 1,
+    n: NumberOption = 1,
     deadline: DeadlineOption = None,
     effort: EffortOption = Effort.fast,
     stats: StatsOption = False,
@@ -490,7 +504,8 @@ def _run(
         _tell(result)
     if stats:
         _tell_stats(result.stats)
-    target.write(_rendered(result.flow, ready, form))
+    flows = [one.flow for one in (result, *result.alternatives)]
+    target.write(_rendered(flows[0], ready, form) if wishes.n == 1 else _listed(flows, ready, form))
 
 
 @contextlib.contextmanager
@@ -515,23 +530,28 @@ def _live(quiet: bool) -> Iterator[Callable[[Mapping[str, Any]], None] | None]:
 
 def _tell(result: "FlowResult") -> None:
     """What somebody should know of a result, on stderr."""
-    for name, heading in (
-        ("warnings", "warning"),
-        ("uncovered", "not covered"),
-        ("assumptions", "assumed"),
-        ("uncertain", "uncertain"),
-        ("diff", "changed"),
-    ):
-        for item in getattr(result, name, None) or ():
-            _say(f"flowdsl: {heading}: {item}")
+    for warning in result.warnings:
+        _say(f"flowdsl: warning: {warning}")
+    if ended := {"budget": "--max-tokens", "stop": "--deadline"}.get(result.stats.finish_reason):
+        _say(f"flowdsl: warning: {ended} ended the flow early; it is complete and valid, but may lack steps")
+    for clause in result.uncovered:
+        _say(f"flowdsl: no step for: {clause}")
+    for item in result.assumptions:
+        _say(f"flowdsl: assumed, {_owner(item.where)}: {item.input} is {item.value}")
+    for choice in result.uncertain:
+        _say(f"flowdsl: unsure, {_owner(choice.where)}: {choice.chosen!r} or {choice.alternative!r}")
+    for change in getattr(result, "diff", None) or ():
+        _say(f"flowdsl: changed: {change}")
 
 
-def _tell_stats(stats: Any) -> None:
-    if dataclasses.is_dataclass(stats) and not isinstance(stats, type):
-        stats = dataclasses.asdict(stats)
-    elif hasattr(stats, "model_dump"):
-        stats = stats.model_dump()
-    for name, value in dict(stats).items():
+def _owner(where: int | str) -> str:
+    return f"step {where}" if isinstance(where, int) else where
+
+
+def _tell_stats(stats: "FlowStats") -> None:
+    told = dataclasses.asdict(stats)
+    told |= {f"{name}_seconds": value for name, value in told.pop("seconds", {}).items()}
+    for name, value in told.items():
         _say(f"{name}: {f'{value:.3f}' if isinstance(value, float) else value}")
 
 
@@ -593,7 +613,13 @@ def check(
         raise UsageError("standard input can be checked once")
     ready = _instance(instance)
     errors = 0
-    for text in map(_Text, files):
+    for file in files:
+        try:
+            text = _Text(file)
+        except _Unreadable as error:  # the others are checked all the same
+            _say(f"flowdsl: error: {error}")
+            errors += 1
+            continue
         for issue in text.flow(ready)[1]:
             sys.stdout.write(f"{text.line(issue)}\n")
             errors += 1

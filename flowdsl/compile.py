@@ -333,14 +333,15 @@ def fill(flow: Flow, at: int | None, text: str, instance: Instance, loops: Mappi
         owner, definition = owner_of(before, at)
         table = header_table(before, at)
         inputs = read_inputs(lines, definition, table, scope, at, problem)
-        flow = _replaced(flow, at, owner.model_copy(update={"inputs": inputs}))
+        flow = replaced(flow, at, owner.model_copy(update={"inputs": inputs}))
         scope = Scope.of(flow, instance, loops)
     if issues:
         raise InvalidFlow(str(issues[0]), tuple(issues))
     return flow
 
 
-def _replaced(flow: Flow, at: int | None, owner: Trigger | Component) -> Flow:
+def replaced(flow: Flow, at: int | None, owner: Trigger | Component) -> Flow:
+    """The flow with another step at this index (None: another trigger)."""
     if at is None:
         return flow.model_copy(update={"trigger": owner})
     components = (*flow.components[:at], owner, *flow.components[at + 1 :])

@@ -23,7 +23,7 @@ from flowdsl.scope import Scope
 from flowdsl.specialise import trigger_tables
 from flowdsl.syntax import OutlineLine, parse_lines
 from flowdsl.tables import header_input, table_is_optional
-from grammars.kinds import kind_of
+from grammars.kinds import LISTS, kind_of
 from grammars.outline import OPEN_TABLES, declaration_piece, line_piece, opening_piece, step_piece
 from grammars.spelling import spell_name, spell_text
 
@@ -385,3 +385,27 @@ def read_outline(text: str, outline: Outline) -> Outline:
     return outline
 
 
+def loop_tables(flow: Flow, instance: Instance) -> dict[int, str | None]:
+    """A table for each FOREACH without items: that of the latest list in scope with which its body can be filled."""
+    loops: dict[int, str | None] = {}
+    for at, component in enumerate(flow.components):
+        if not component.is_kind("FOREACH") or component.get("items") is not None:
+            continue
+        sources = Scope.of(flow, instance, loops).sources(at)
+        direct = [source.typed.table for source in sources if source.typed.kind in LISTS]
+        reach = Reach.of(instance, Scope.of(flow, instance, loops).sources(at))
+        options = [*reversed(direct), *sorted(filter(None, reach.lists))]
+        fitting = (table for table in options if _fillable(flow, instance, {**loops, at: table}, at))
+        loops[at] = next(fitting, options[0] if options else None)
+    return loops
+
+
+def _fillable(flow: Flow, instance: Instance, loops: Mapping[int, str | None], loop: int) -> bool:
+    """Whether every step inside the loop can be filled, were it to run over this table."""
+    scope = Scope.of(flow, instance, loops)
+    for at in range(loop + 1, len(flow.components)):
+        definition = scope.definition(scope.tree.components[at])
+        if scope.tree.contains(loop, at) and definition is not None and not scope.tree.components[at].is_logic:
+            if not Reach.of(instance, scope.sources(at)).fills(instance, definition):
+                return False
+    return True

@@ -224,8 +224,9 @@ class _Inputs:
                                                    r'[^"\\\[\]{},^\x00-\x1f\x7f ])?')])  # fmt: skip
             rules = []
             for who, table in (("U", "sys_user"), ("G", "sys_user_group")):
-                slot = Slot("reference", table if table in self.tables.names else None)
-                item = " | ".join([name, *self.pill_options(slot, quoted=True)])
+                known = self.tables.is_open or table in self.tables.names
+                pills = self.pill_options(Slot("reference", table), quoted=True) if known else []
+                item = " | ".join([name, *pills])
                 head = self.once(f"RULE_{who}", [pattern(rf"(Approves|Rejects|ApprovesRejects)(Any|All|Res|[1-9][0-9]?[#%]){who}\[")])
                 rules.append(f'{head} ({item}) ("," ({item})){{0,4}} "]"')
             self.sheet.rule("approval_rule", rules)

@@ -9,7 +9,7 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from flowdsl.check import check_flow
 from flowdsl.instance import Instance
 from grammars.kinds import kind_of
-from grammars.operators import OPERATORS, PERIODS, UNITS, WEEKDAYS
+from grammars.operators import OPERATORS, PERIODS, WEEKDAYS
 
 JSON = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
@@ -150,7 +150,7 @@ class World:
             return pill.kind == "records" and related
         if slot.kind == "list":
             return pill.kind == "list" and pill.table is not None and related
-        return pill.kind == slot.kind and slot.kind in {"number", "boolean", "date", "date_time", "duration", "time"}
+        return pill.kind == slot.kind and slot.kind in {"integer", "number", "boolean", "date", "date_time", "duration", "time"}
 
 
 @lru_cache(maxsize=64)
@@ -666,8 +666,10 @@ class _FlowDrawer(_Drawer):
         if type_.choices:
             return self.pick(type_.choices)
         match type_.kind:
+            case "integer":
+                return self.pick(["0", "1", "-7", "1000", "007", "123456789012345678901234567890"])
             case "number":
-                return self.pick(["0", "1", "-7", "1000", "2.50", "007", "123456789012345678901234567890"])
+                return self.pick(["0", "1", "-7", "1000", "2.50", "-0.125"])
             case "boolean":
                 return self.pick(["true", "false"])
             case "date":
@@ -814,7 +816,9 @@ class _FlowDrawer(_Drawer):
                 if operand == "" and type_.kind in {"record", "list"}:
                     return "ISEMPTY"
             case "text":
-                operand = self.operand(left, T("text"), name, site)
+                # what a list contains is not text, and the contract does not say which pills it may be
+                plain = replace(site, pills=False) if type_.kind == "list" else site
+                operand = self.operand(left, T("text"), name, plain)
                 if operand == "":
                     return "ISEMPTY"
             case "list":
@@ -846,7 +850,7 @@ class _FlowDrawer(_Drawer):
                 dated = [name for name, of in self.world.columns(site.table or "").items()
                          if of.kind in {"date", "date_time"}]  # fmt: skip
                 other = self.pick(sorted(dated)) if dated else left
-                unit = self.pick(sorted(UNITS.values()))
+                unit = self.pick(["minute", "hour", "day", "month", "year"])
                 operand = f"{other}@{unit}@{self.pick(['before', 'after'])}@{self.number(0, 100)}"
                 if not self.reads_back(left, name, operand, site):
                     return "ISEMPTY"
@@ -858,6 +862,8 @@ class _FlowDrawer(_Drawer):
     def operand(self, left: str, type_: T, operator: str, site: Site) -> str:
         """What is compared with or set: a pill, a value, text with pills; "" if nothing will do."""
         slot = T("text") if type_.kind == "any" else type_
+        if type_.kind == "list":
+            site = replace(site, pills=False)
         if site.pills and self.chance(40) and (pill := self.pill(site.env, slot)):
             return pill
         if type_.kind in {"record", "list"} and type_.kind == "record":
@@ -913,11 +919,28 @@ def flows(
     return _FlowDrawer(draw, instance, requirement, annotated, canonical, size).flow()
 
 
+class Drawn(tuple[Instance, Any]):
+    """An instance and a JSON value, shown briefly: bundled instances are large."""
+
+    def __repr__(self) -> str:
+        instance, value = self
+        named = instance in fixed_instances()
+        shown = instance.name if named else instance.model_dump_json(exclude_defaults=True)
+        return f"({shown}, {value!r})"
+
+
 @st.composite
-def instances_with_flows(draw: Any, **options: Any) -> tuple[Instance, JSON]:
+def instances_with_flows(draw: Any, **options: Any) -> Drawn:
     """An instance, and a valid flow over it."""
     instance = draw(instances())
-    return instance, draw(flows(instance, **options))
+    return Drawn((instance, draw(flows(instance, **options))))
+
+
+@st.composite
+def instances_with_junk(draw: Any) -> Drawn:
+    """An instance, and any JSON or a damaged flow over it."""
+    instance = draw(st.sampled_from(fixed_instances()))
+    return Drawn((instance, draw(junk_json(instance))))
 
 
 # -- mutations ---------------------------------------------------------------------------------
@@ -1137,7 +1160,7 @@ def _column_choice(flow: JSON, world: World) -> str | None:
     return None
 
 
-_WRONG = {"boolean": "perhaps", "number": "many", "date": "2024-02-30", "date_time": "soon", "time": "25:00", "duration": "x"}
+_WRONG = {"boolean": "perhaps", "number": "many", "integer": "1.5", "date": "2024-02-30", "date_time": "soon", "time": "25:00", "duration": "x"}
 
 
 @_mutation
@@ -1271,7 +1294,7 @@ def _wrong_pill(flow: JSON, world: World) -> str | None:
     outputs = world.triggers[flow["trigger"]["type"]].outputs
     record = next((o for o in outputs if kind_of(o.type) in {"record", "reference"} and not o.choices), None)
     for owner, item, definition in _owners(flow, world):
-        if record and "definition" in owner and type_of(definition).kind in {"number", "boolean", "text"}:
+        if record and "definition" in owner and type_of(definition).kind in {"integer", "number", "boolean", "text"}:
             item["value"] = f"{{{{trigger.{record.name}}}}}"
             return "pill_type" if given is not None else None
     return None
@@ -1288,7 +1311,7 @@ def _not_a_list(flow: JSON, world: World) -> str:
 def _loop_over_a_scalar(flow: JSON, world: World) -> str | None:
     for component, step in _steps(flow, world):
         for output in step.outputs:
-            if "block" not in component and type_of(output).kind in {"number", "text", "date_time", "record"}:
+            if "block" not in component and type_of(output).kind in {"integer", "number", "text", "date_time", "record"}:
                 pill = f"{{{{{component['order']}.{output.name}}}}}"
                 order = _append(flow, "FOREACH", inputs=[{"name": "items", "value": pill}])["order"]
                 _append(flow, "placeholder", block=order, category="action")
@@ -1594,11 +1617,13 @@ def junk_json(instance: Instance | None = None) -> st.SearchStrategy[Any]:
 
 __all__ = [
     "NAMES",
+    "Drawn",
     "fixed_instances",
     "flows",
     "instance_jsons",
     "instances",
     "instances_with_flows",
+    "instances_with_junk",
     "junk_json",
     "mutations",
 ]

@@ -45,8 +45,8 @@ def naive(model: Model, prompt: list[int], grammar: str, limit: int = 200) -> li
 def test_greedy_equals_the_naive_loop(model: Model, name: str, request_: str) -> None:
     prompt = ask(model, request_)
     constraint = GRAMMARS[name]
-    decoded = decode(model, prompt, constraint, max_tokens=60)
-    reference = naive(model, prompt, constraint.grammar, 60)
+    decoded = decode(model, prompt, constraint, max_tokens=30)
+    reference = naive(model, prompt, constraint.grammar, 30)
     kept = decoded.stats.output_tokens - decoded.stats.closing_tokens
     assert list(decoded.tokens[:kept]) == reference[:kept]
     if decoded.stats.finish_reason == "complete":
@@ -58,7 +58,7 @@ def test_greedy_equals_the_naive_loop(model: Model, name: str, request_: str) ->
 @pytest.mark.parametrize("seed", range(5))
 def test_greedy_equals_the_naive_loop_on_a_random_model(tiny: Model, name: str, seed: int) -> None:
     prompt = [5 + seed, 300 * seed, 17]
-    decoded = decode(tiny, prompt, GRAMMARS[name], max_tokens=150)
+    decoded = decode(tiny, prompt, GRAMMARS[name], max_tokens=60)
     kept = decoded.stats.output_tokens - decoded.stats.closing_tokens
     assert list(decoded.tokens[:kept]) == naive(tiny, prompt, GRAMMARS[name].grammar, kept)
     assert accepts(tiny.vocabulary, GRAMMARS[name], decoded.text)
@@ -118,14 +118,14 @@ def test_a_wrong_later_segment_is_an_error(tiny: Model) -> None:
         decode(tiny, [5], endless, max_tokens=10)
 
 
-@pytest.mark.parametrize("name", ["flow", "object"])
+@pytest.mark.parametrize("name", ["object"])
 def test_prefix_cache_changes_nothing(model: Model, name: str) -> None:
     cache = PrefixCache()
     system = {"role": "system", "content": "You write down workflows, one step a line, in few words."}
     for text in (*PROMPTS, PROMPTS[0], PROMPTS[0] + " Then close it."):
         prompt = model.chat([system, {"role": "user", "content": text}])
-        plain = decode(model, prompt, GRAMMARS[name], max_tokens=40)
-        cached = decode(model, prompt, GRAMMARS[name], max_tokens=40, cache=cache)
+        plain = decode(model, prompt, GRAMMARS[name], max_tokens=30)
+        cached = decode(model, prompt, GRAMMARS[name], max_tokens=30, cache=cache)
         assert cached.text == plain.text
         assert cached.stats.cached_prompt_tokens > (15 if text != PROMPTS[0] or len(cache) > 1 else -1)
     assert plain.stats.cached_prompt_tokens == 0
@@ -147,7 +147,7 @@ def test_prefix_cache_is_bounded_and_serves_one_model(tiny: Model) -> None:
 
 
 def test_streamed_pieces_are_the_text(model: Model) -> None:
-    for budget in (12, 25, 80):
+    for budget in (14, 30):
         pieces: list[str] = []
         decoded = decode(model, ask(model, PROMPTS[0]), FLOW, max_tokens=budget, on_text=pieces.append)
         assert "".join(pieces) == decoded.text
@@ -213,7 +213,7 @@ def leaves(model: Model, prompt: list[int], grammar: str, temperature: float) ->
 
 def test_samples_follow_the_masked_softmax(tiny: Model) -> None:
     constraint = Constraint('start: ("red" | "blue" | "reddish") " " ("cat" | "dog")')
-    prompt, draws, temperature = [5, 6, 7], 1200, 4.0
+    prompt, draws, temperature = [5, 6, 7], 500, 4.0
     expected = leaves(tiny, prompt, constraint.grammar, temperature)
     assert math.isclose(sum(expected.values()), 1, abs_tol=1e-4) and len(expected) == 6
     cache = PrefixCache()
@@ -273,7 +273,7 @@ def test_each_of_several_eos_ids_ends(tiny: Model) -> None:
         network.lm_head.bias = torch.nn.Parameter(bias)
         model = Model.of(network, tiny.tokenizer)
         assert set(model.vocabulary.eos) == {0, 2}
-        decoded = decode(model, [5], Constraint('start: "ab" /[a-z]{0,30}/'), max_tokens=60)
+        decoded = decode(model, [5], Constraint('start: "ab" /[0-9]{0,30}/'), max_tokens=60)
         assert decoded.text == "ab"
         assert decoded.choices[-1].text == ""
 
@@ -293,3 +293,9 @@ def test_the_models_positions_are_a_budget(tiny: Model) -> None:
     decoded = decode(tiny, [5] * 490, FLOW, max_tokens=10_000)
     assert decoded.stats.output_tokens <= 512 - 490
     assert accepts(tiny.vocabulary, FLOW, decoded.text)
+
+
+def test_special_tokens_in_a_grammar_are_text(tiny: Model) -> None:
+    decoded = decode(tiny, [5], Constraint('start: "a <|im_end|> " ("b" | "c")'), max_tokens=40)
+    assert decoded.text[:-1] == "a <|im_end|> "
+    assert not set(decoded.tokens) & set(tiny.vocabulary.eos)

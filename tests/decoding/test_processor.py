@@ -45,11 +45,11 @@ def test_a_batch_of_rows_equals_single_rows(model: Model) -> None:
     prompt = ask(model, PROMPTS[0])
     names = ["object", "subset", "flow"]
     processor = GrammarProcessor(model.vocabulary, [GRAMMARS[name].grammar for name in names])
-    outputs = generate(model, processor, [prompt] * 3, max_new_tokens=40)
+    outputs = generate(model, processor, [prompt] * 3, max_new_tokens=24)
     for name, output in zip(names, outputs, strict=True):
-        expected = decode(model, prompt, GRAMMARS[name], max_tokens=200)
+        expected = decode(model, prompt, GRAMMARS[name], max_tokens=50)
         kept = expected.stats.output_tokens - expected.stats.closing_tokens
-        assert output == list(expected.tokens[:kept])[:40]
+        assert output == list(expected.tokens[:kept])[:24]
 
 
 def test_prompt_lookup_gives_the_same_text(model: Model) -> None:

@@ -1,0 +1,34 @@
+"""Changing a flow by an instruction in plain words."""
+
+from difflib import unified_diff
+from typing import Any
+
+from flowdsl.generate import generate_flow
+from flowdsl.instance import Instance
+from flowdsl.model import Flow
+from flowdsl.result import FlowResult
+
+
+def edit_flow(flow: Flow, instruction: str, instance: Instance | None = None, **options: Any) -> FlowResult:
+    """The flow after an instruction: `generate_flow` with `prior`.
+
+    Args:
+        options: those of `generate_flow`.
+    """
+    return generate_flow(instruction, instance, prior=flow, **options)
+
+
+def diff(before: str, after: str) -> str:
+    """What changed between two DSL texts, as a unified diff.
+
+    >>> print(diff("a\\nb\\n", "a\\nc\\n"))
+    --- before
+    +++ after
+    @@ -1,2 +1,2 @@
+     a
+    -b
+    +c
+    <BLANKLINE>
+    """
+    lines = (text.splitlines(keepends=True) for text in (before, after))
+    return "".join(unified_diff(*lines, "before", "after"))

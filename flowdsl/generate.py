@@ -1,0 +1,356 @@
+"""From a requirement to a flow: the outline, then the inputs of every step.
+
+What comes out compiles and checks: each token is drawn under a grammar that admits only what can
+still become a valid flow of the instance.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from decoding import (
+    Constraint,
+    Decoded,
+    Model,
+    PrefixCache,
+    closing_path,
+    compile_grammar,
+    decode,
+    load_model,
+    minimum_tokens,
+)
+from flowdsl.answers import Uncertain, assumptions, uncertain, uncovered
+from flowdsl.check import check_flow
+from flowdsl.compile import fill, replaced
+from flowdsl.decompile import decompile, outline_text
+from flowdsl.errors import BudgetTooSmall, FlowError, InvalidFlow, UsageError
+from flowdsl.instance import Instance
+from flowdsl.model import Flow
+from flowdsl.narrow import narrowed
+from flowdsl.outline import Outline, loop_tables, read_outline
+from flowdsl.prompt import inputs_messages, outline_messages
+from flowdsl.requirement import Requirement, read_requirement
+from flowdsl.result import FlowResult, FlowStats
+from flowdsl.retrieve import Search
+from flowdsl.scope import Scope
+from flowdsl.specialise import NO_INPUTS, specialised_inputs
+from flowdsl.tables import header_input, owner_of
+
+#: Tokens of a flow unless the caller says otherwise: some forty steps.
+DEFAULT_TOKENS = 1500
+
+#: What ends an input line, best first: for running out of budget.
+INPUT_CLOSERS = ("\n", '"\n', "}}\n", '}}"\n')
+
+#: Is told what becomes final: {"event": "trigger" | "step" | "inputs" | "warning" | "done", "text": ...}.
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+_PREFIXES: dict[int, PrefixCache] = {}
+_LOCK = threading.Lock()
+
+
+@cache
+def bundled() -> Instance:
+    """The bundled instance."""
+    return Instance.load("servicenow")
+
+
+@cache
+def default_model() -> Model:
+    """The embedded model, loaded once."""
+    return load_model()
+
+
+def _prefixes(model: Model) -> PrefixCache:
+    with _LOCK:
+        return _PREFIXES.setdefault(id(model), PrefixCache())
+
+
+def generate_flow(
+    requirement: str,
+    instance: Instance | None = None,
+    model: Model | None = None,
+    *,
+    allow: Collection[str] | None = None,
+    deny: Collection[str] | None = None,
+    deadline: float | None = None,
+    prior: Flow | None = None,
+    max_tokens: int | None = None,
+    seed: int | None = None,
+    temperature: float = 0.0,
+    effort: str = "fast",
+    n: int = 1,
+    on_event: OnEvent | None = None,
+) -> FlowResult:
+    """A valid flow for a requirement in plain words.
+
+    Args:
+        instance: whose steps, tables and columns it may use (default: the bundled one).
+        model: what chooses (default: the embedded model).
+        allow, deny: names of steps, triggers and tables that this request may, or may not, use.
+        deadline: seconds after which the flow is ended as it stands, complete and valid.
+        prior: a flow that the requirement is an instruction to change.
+        max_tokens: of both stages together, forced tokens included.
+        seed, temperature: for sampling; 0 takes the most probable token each time.
+        effort: "fast"; "best" is accepted and does the same for now.
+        n: how many distinct flows; those after the first are sampled and stand in `alternatives`.
+        on_event: is told of each part as it becomes final.
+
+    Raises:
+        InvalidRequirement: the text is empty, too long, or no requirement.
+        BudgetTooSmall: `max_tokens` leaves no room for a complete flow; the message names the minimum.
+        UsageError: an argument makes no sense.
+
+    >>> from flowdsl import generate_flow  # doctest: +SKIP
+    >>> print(generate_flow("When an incident is created, email the caller").dsl)  # doctest: +SKIP
+    """
+    if effort not in {"fast", "best"}:
+        raise UsageError(f"effort is 'fast' or 'best', not {effort!r}")
+    if n < 1 or temperature < 0 or (max_tokens is not None and max_tokens < 1):
+        raise UsageError("n and max_tokens are at least 1, temperature at least 0")
+    whole = instance or bundled()
+    offered = narrowed(whole, allow, deny)
+    if not offered.steps:
+        raise UsageError(f"the instance {whole.name!r} offers no step" + (" after allow and deny" if deny else ""))
+    read = read_requirement(requirement, Search.of(whole).words)
+    chosen = model or default_model()
+    ends = time.monotonic() + deadline if deadline is not None else None
+    tokens = max_tokens or DEFAULT_TOKENS
+    run = _Run(read, offered, whole, chosen, tokens, seed, temperature, ends, on_event, prior)
+    for warning in read.warnings:
+        run.tell("warning", warning)
+    first = run.flow()
+    if n == 1:
+        return first
+    return replace(first, alternatives=tuple(_more(run, first, n - 1)))
+
+
+def _more(run: "_Run", first: FlowResult, count: int) -> Iterator[FlowResult]:
+    """Further flows, each different from those before; fewer if sampling finds no more."""
+    seen = {first.dsl}
+    for attempt in range(4 * count):
+        if len(seen) > count:
+            return
+        seed = (run.seed or 0) + attempt + 1
+        result = replace(run, seed=seed, temperature=run.temperature or 0.8, on_event=None).flow()
+        if result.dsl not in seen:
+            seen.add(result.dsl)
+            yield result
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One request: everything that the two stages need."""
+
+    requirement: Requirement
+    instance: Instance
+    whole: Instance
+    model: Model
+    max_tokens: int
+    seed: int | None
+    temperature: float
+    ends: float | None
+    on_event: OnEvent | None
+    prior: Flow | None
+
+    def tell(self, event: str, text: str, **more: Any) -> None:
+        if self.on_event is not None:
+            self.on_event({"event": event, "text": text, **more})
+
+    def flow(self) -> FlowResult:
+        """Both stages, and what is to be said of the outcome."""
+        started = time.perf_counter()
+        drawn = self._outline()
+        between = time.perf_counter()
+        filled = self._inputs(drawn)
+        ended = time.perf_counter()
+        flow = filled.flow
+        if issues := check_flow(flow, self.whole):
+            raise FlowError(f"this should not happen, please report it: {issues[0]}", tuple(issues))
+        scope = Scope.of(flow, self.whole)
+        result = FlowResult(
+            flow=flow,
+            dsl=decompile(flow, self.whole),
+            uncovered=uncovered(self.requirement.text, flow),
+            assumptions=assumptions(self.requirement.text, scope),
+            uncertain=(*drawn.uncertain, *filled.uncertain),
+            warnings=self.requirement.warnings,
+            stats=replace(filled.stats, seconds={"outline": between - started, "inputs": ended - between}),
+            prior=self.prior,
+        )
+        self.tell("done", result.dsl)
+        return result
+
+    # -- stages --------------------------------------------------------------------------------
+
+    def _outline(self) -> "_Drawn":
+        """The first stage: an outline that leaves enough of the budget for its inputs."""
+        start = Outline(self.instance, requirement=self._spans)
+        constraint = start.constraint()
+        shortest = closing_path(compile_grammar(self.model.vocabulary, constraint.grammar), constraint)
+        needed = self._needed(read_outline(self.model.vocabulary.decode(shortest), start))
+        if (minimum := len(shortest) + sum(needed.values())) > self.max_tokens:
+            raise BudgetTooSmall(
+                f"max_tokens is {self.max_tokens}, but the shortest flow for this instance takes {minimum}"
+            )
+        prior = outline_text(self.prior, self.whole) if self.prior is not None else ""
+        prompt = self.model.chat(outline_messages(self.requirement.text, self.instance, prior))
+        budget = self.max_tokens
+        stats = FlowStats()
+        while True:
+            decoded = self._decode(prompt, constraint, budget, self._stream())
+            stats = stats.plus(decoded)
+            state = read_outline(decoded.text, start)
+            needed = self._needed(state)
+            written = decoded.stats.output_tokens
+            spare = self.max_tokens - written - sum(needed.values())
+            if spare >= 0:
+                close = uncertain(None, decoded.text, decoded.choices)
+                return _Drawn(state, needed, written, replace(stats, output_tokens=written), close)
+            budget = max(len(shortest), written + spare)
+
+    @property
+    def _spans(self) -> str:
+        """What annotations are spans of: the requirement, and what the prior flow's steps say."""
+        prior = self.prior
+        owners = (prior.trigger, *prior.components) if prior is not None else ()
+        return "\n".join([self.requirement.text, *(o.annotation for o in owners if o is not None and o.annotation)])
+
+    def _needed(self, state: Outline) -> dict[int | None, int]:
+        """The fewest tokens that the inputs of the trigger and of each step take."""
+        scope = state.scope()
+        owners: list[int | None] = [None] if state.trigger is not None else []
+        owners += range(len(state.components))
+        return {at: minimum_tokens(self.model.vocabulary, _constraint(scope, at)) for at in owners}
+
+    def _inputs(self, drawn: "_Drawn") -> "_Filled":
+        """The second stage: the inputs of the trigger and of every step, in order."""
+        state, stats, close = drawn.state, drawn.stats, list(drawn.uncertain)
+        flow, left = state.flow, self.max_tokens - drawn.written
+        outline = outline_text(flow, self.instance, numbers=True, loops=state.loops)
+        reserved = sum(drawn.needed.values())
+        for at, needed in drawn.needed.items():
+            reserved -= needed
+            scope = Scope.of(flow, self.instance, state.loops)
+            constraint = _constraint(scope, at)
+            if constraint.grammar == NO_INPUTS:
+                continue
+            prompt = self.model.chat(inputs_messages(self.requirement.text, scope, outline, at))
+            decoded = self._decode(prompt, constraint, left - reserved, None)
+            left -= decoded.stats.output_tokens
+            flow = fill(flow, at, decoded.text, self.instance, state.loops)
+            stats = stats.plus(decoded)
+            where = "trigger" if at is None else flow.components[at].order
+            close += uncertain(where, decoded.text, decoded.choices)
+            self.tell("inputs", decoded.text, where=where)
+        return _Filled(flow, stats, tuple(close))
+
+    def _decode(
+        self, prompt: Sequence[int], constraint: Constraint, budget: int, on_text: Callable[[str], None] | None
+    ) -> Decoded:
+        return decode(
+            self.model,
+            prompt,
+            constraint,
+            max_tokens=budget,
+            temperature=self.temperature,
+            seed=self.seed,
+            cache=_prefixes(self.model),
+            on_text=on_text,
+            stop=self._is_over if self.ends is not None else None,
+        )
+
+    def _is_over(self) -> bool:
+        return self.ends is not None and time.monotonic() > self.ends
+
+    def _stream(self) -> Callable[[str], None] | None:
+        """Tells the lines of an outline as they become final."""
+        if self.on_event is None:
+            return None
+        pending = ""
+
+        def on_text(text: str) -> None:
+            nonlocal pending
+            *lines, pending = (pending + text).split("\n")
+            for line in lines:
+                self.tell("trigger" if line.startswith("ON ") else "step", line)
+
+        return on_text
+
+
+def _constraint(scope: Scope, at: int | None) -> Constraint:
+    return Constraint(specialised_inputs(scope, at), INPUT_CLOSERS)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """An outline, what its inputs need at least, and what it took."""
+
+    state: Outline
+    needed: Mapping[int | None, int]
+    written: int
+    stats: FlowStats
+    uncertain: tuple[Uncertain, ...]
+
+
+@dataclass(frozen=True)
+class _Filled:
+    flow: Flow
+    stats: FlowStats
+    uncertain: tuple[Uncertain, ...]
+
+
+def fill_inputs(
+    flow: Flow,
+    instance: Instance | None = None,
+    model: Model | None = None,
+    *,
+    steps: Collection[int] | None = None,
+    requirement: str | None = None,
+    max_tokens: int | None = None,
+    seed: int | None = None,
+    temperature: float = 0.0,
+    on_event: OnEvent | None = None,
+) -> FlowResult:
+    """The second stage alone: new inputs for a whole outline, or for some of its steps.
+
+    Args:
+        flow: an outline: of its inputs only the tables are read, unless `steps` says otherwise.
+        steps: the orders of the steps to fill (0: the trigger); the others keep what they have.
+        requirement: what the inputs should say; default: the annotations.
+
+    Raises:
+        InvalidFlow: the outline itself has issues that inputs cannot mend.
+    """
+    whole = instance or bundled()
+    chosen = model or default_model()
+    owners = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]
+    wanted = [at for at in owners if steps is None or (0 if at is None else flow.components[at].order) in steps]
+    text = requirement or " ".join(o.annotation for o in (flow.trigger, *flow.components) if o and o.annotation)
+    run = _Run(
+        Requirement(text), whole, whole, chosen, max_tokens or DEFAULT_TOKENS, seed, temperature, None, on_event, None
+    )
+    bare = _without_inputs(flow, whole, wanted)
+    loops = loop_tables(bare, whole)
+    if issues := [issue for issue in check_flow(bare, whole) if issue.kind != "missing_input"]:
+        raise InvalidFlow(f"the outline has issues: {issues[0]}", tuple(issues))
+    state = Outline(whole, trigger=bare.trigger, components=bare.components, loops=loops)
+    needed = {at: minimum_tokens(chosen.vocabulary, _constraint(state.scope(), at)) for at in wanted}
+    filled = run._inputs(_Drawn(state, needed, 0, FlowStats(), ()))
+    if issues := check_flow(filled.flow, whole):
+        raise InvalidFlow(f"the steps that were not filled have issues: {issues[0]}", tuple(issues))
+    return FlowResult(filled.flow, decompile(filled.flow, whole), uncertain=filled.uncertain, stats=filled.stats)
+
+
+def _without_inputs(flow: Flow, instance: Instance, wanted: Sequence[int | None]) -> Flow:
+    """The flow without the inputs of the wanted steps, but for the tables on their outline lines."""
+    scope = Scope.of(flow, instance)
+    for at in wanted:
+        owner, definition = owner_of(scope, at)
+        named = header_input(definition)
+        kept = tuple(item for item in owner.inputs if named is not None and item.name == named.name)
+        flow = replaced(flow, at, owner.model_copy(update={"inputs": kept}))
+    return flow
