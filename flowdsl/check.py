@@ -11,6 +11,7 @@ generated cannot break them. Here they are checked on any JSON, in linear time, 
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from flowdsl.check_inputs import check_inputs
@@ -27,8 +28,6 @@ NOT_INCLUDED = frozenset(
     "DECISION SETFLOWVARIABLES APPENDFLOWVARIABLES GETFLOWOUTPUT DYNAMICFLOW WORKFLOW ASSIGNSUBFLOWOUTPUTS".split()
 )
 SLA_TRIGGER, SLA_TIMER = "sla_task", "sla_percentage_timer"
-
-_BRANCHES = frozenset({"IF", "ELSEIF", "ELSE", "CATCH"})
 
 
 def check_flow(flow: Flow | Any, instance: Instance) -> list[FlowIssue]:
@@ -138,7 +137,7 @@ def _chains(tree: Tree) -> Iterator[FlowIssue]:
 
 def _jumps(tree: Tree) -> Iterator[FlowIssue]:
     """BREAK and CONTINUE in a branch of a loop; GOBACKTO from a branch to a step before it."""
-    # Of each component, top down: the loop state its content is in, and its innermost branch.
+    # Of each component, top down: the loop state that its content is in.
     loops: list[str] = []
     for i, component in enumerate(tree.components):
         above = tree.parent[i]
@@ -153,38 +152,40 @@ def _jumps(tree: Tree) -> Iterator[FlowIssue]:
         loops.append(state)
         if component.is_kind("GOBACKTO"):
             target = component.get("step") or ""
-            reachable = goback_targets(tree, i)
-            if not reachable:
+            branch = tree.branch(i)
+            if branch is None:
                 yield FlowIssue("goback_target", "GOBACKTO stands in a branch or a CATCH", component.order)
-            elif not target.isascii() or not target.isdigit() or int(target[:12]) not in reachable:
-                known = ", ".join(map(str, reachable[:6]))
-                yield FlowIssue("goback_target", f"cannot go back to {target!r} from here, only to {known}",
-                                component.order, "step")  # fmt: skip
+            elif target not in _spelled(tree) or not may_go_back(tree, branch, _spelled(tree)[target]):
+                message = f"cannot go back to {target[:20]!r} from here: not a step before this branch, around it"
+                yield FlowIssue("goback_target", message, component.order, "step")
+
+
+@lru_cache(maxsize=4)
+def _spelled(tree: Tree) -> dict[str, int]:
+    return {str(order): i for order, i in tree.index.items()}
+
+
+def may_go_back(tree: Tree, branch: int, target: int) -> bool:
+    """Whether a GOBACKTO in `branch` may name `target` (both by index).
+
+    It comes before the branch, in a sequence around it, and inside the same PARALLEL branch; the IF
+    or TRY that the branch belongs to counts.
+    """
+    if target > branch or tree.components[target].is_kind("ELSE", "ELSEIF", "CATCH", "PARALLEL_BRANCH"):
+        return False
+    above = tree.parent[target]
+    if above is not None and not tree.contains(above, branch):
+        return False
+    parallel = tree.parallel_branch(branch)
+    return parallel is None or tree.contains(parallel, target)
 
 
 def goback_targets(tree: Tree, at: int) -> list[int]:
-    """The orders of the steps that a GOBACKTO at index `at` may name.
-
-    They come before its branch, in a sequence around it, and inside the same PARALLEL branch; the
-    IF or TRY that the branch belongs to counts.
-    """
-    branch = next((i for i in tree.ancestors(at) if tree.components[i].is_kind(*_BRANCHES)), None)
+    """The orders of the steps that a GOBACKTO at index `at` may name."""
+    branch = tree.branch(at)
     if branch is None:
         return []
-    targets = [tree.chain_head[branch]]
-    level: int | None = branch
-    while level is not None:
-        above = tree.parent[level]
-        siblings = tree.children.get(above, ())
-        head = tree.chain_head[level]
-        targets += [i for i in siblings if i < head]
-        if above is not None and not tree.components[above].is_kind("PARALLEL", "PARALLEL_BRANCH"):
-            targets.append(tree.chain_head[above])
-        elif above is not None:
-            break
-        level = above
-    allowed = (i for i in set(targets) if not tree.components[i].is_kind("ELSE", "ELSEIF", "CATCH", "PARALLEL_BRANCH"))
-    return sorted(tree.components[i].order for i in allowed)
+    return [tree.components[i].order for i in range(branch + 1) if may_go_back(tree, branch, i)]
 
 
 # -- definitions -------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def _definitions(scope: Scope) -> Iterator[FlowIssue]:
         elif (step := scope.instance.step_by_name.get(name)) is None:
             if name.upper() in NOT_INCLUDED:
                 yield FlowIssue("unknown_step", f"{name.upper()} is not included in flowdsl for now", where)
-            elif name:
+            else:
                 hint = did_you_mean(name, scope.instance.step_by_name)
                 hint = " (flow logic has the category flowlogic)" if name.upper() in LOGIC else hint
                 yield FlowIssue("unknown_step", f"no step {name!r}{hint}", where)

@@ -14,7 +14,7 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -35,6 +35,8 @@ EXIT_INPUT, EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 
 _WrongCommandLine: Any = typer.BadParameter.__base__
 
 _STDIN = "<stdin>"
+#: Remarks of one kind that are told of a generated flow.
+_SHOWN = 8
 
 
 class Format(StrEnum):
@@ -534,14 +536,21 @@ def _tell(result: "FlowResult") -> None:
         _say(f"flowdsl: warning: {warning}")
     if ended := {"budget": "--max-tokens", "stop": "--deadline"}.get(result.stats.finish_reason):
         _say(f"flowdsl: warning: {ended} ended the flow early; it is complete and valid, but may lack steps")
-    for clause in result.uncovered:
-        _say(f"flowdsl: no step for: {clause}")
-    for item in result.assumptions:
-        _say(f"flowdsl: assumed, {_owner(item.where)}: {item.input} is {item.value}")
-    for choice in result.uncertain:
-        _say(f"flowdsl: unsure, {_owner(choice.where)}: {choice.chosen!r} or {choice.alternative!r}")
-    for change in getattr(result, "diff", None) or ():
-        _say(f"flowdsl: changed: {change}")
+    _tell_some(f"no step for: {clause}" for clause in result.uncovered)
+    _tell_some(f"assumed, {_owner(item.where)}: {item.input} is {item.value}" for item in result.assumptions)
+    _tell_some(
+        f"unsure, {_owner(choice.where)}: {choice.chosen!r} or {choice.alternative!r}" for choice in result.uncertain
+    )
+    _tell_some(f"changed: {change}" for change in getattr(result, "diff", None) or ())
+
+
+def _tell_some(told: Iterable[str]) -> None:
+    """The first of many; all of them are in the result that Python gives."""
+    lines = list(dict.fromkeys(told))
+    for line in lines[:_SHOWN]:
+        _say(f"flowdsl: {line}")
+    if len(lines) > _SHOWN:
+        _say(f"flowdsl: and {len(lines) - _SHOWN} more like these")
 
 
 def _owner(where: int | str) -> str:

@@ -58,19 +58,24 @@ def read_dsl(text: str, instance: Instance) -> tuple[Flow, list[FlowIssue]]:
     for line in lines:
         draft.add(line)
     flow, places = draft.finish()
+    unread = {draft.owner_of_line(issue.line) for issue in issues if issue.line is not None}
     issues += draft.issues
-    issues += [_placed(issue, places) for issue in check_flow(flow, instance)]
+    # An input whose line could not be read is not missing as well.
+    found = (issue for issue in check_flow(flow, instance) if (issue.kind, issue.where in unread) != ("missing_input", True))
+    issues += [_placed(issue, places) for issue in found]
     issues.sort(key=lambda issue: (issue.line or 0, issue.column or 0))
     return flow, issues
 
 
-#: By owner, input and part of it.
+#: By owner, input and part of it; the last line of an input that is there twice has a part of its own.
+_LAST = -1
 _Places = dict[tuple[int | str, str | None, int | None], Place]
 
 
 def _placed(issue: FlowIssue, places: _Places) -> FlowIssue:
     where, name = issue.where, issue.input
-    keys = ((where, name, issue.part), (where, name, None), (where, None, None))
+    last = _LAST if issue.kind == "duplicate_input" else issue.part
+    keys = ((where, name, last), (where, name, None), (where, None, None))
     line, column = next((places[key] for key in keys if key in places), (1, 1))
     return replace(issue, line=line, column=column)
 
@@ -110,6 +115,11 @@ class _Draft:
 
     def problem(self, kind: str, message: str, at: Place, where: int | str = "flow") -> None:
         self.issues.append(FlowIssue(kind, message, where, None, None, *at))
+
+    def owner_of_line(self, number: int) -> int | str:
+        """The step, or the trigger, that an input on this line belongs to."""
+        parts = [*([self.trigger] if self.trigger else []), *self.parts]
+        return next((part.where for part in reversed(parts) if part.line.at[0] < number), "flow")
 
     # -- lines ---------------------------------------------------------------------------------
 
@@ -197,6 +207,7 @@ class _Draft:
             places[part.where, None, None] = part.line.at
             for line in part.inputs:
                 places.setdefault((part.where, line.name, None), line.at)
+                places[part.where, line.name, _LAST] = line.at
                 for i, clause in enumerate(line.value if isinstance(line.value, tuple) else ()):
                     places.setdefault((part.where, line.name, i), clause.at)
         return self._flow(scope), places

@@ -19,6 +19,10 @@ KINDS = frozenset(
 )
 
 
+#: Characters of a message; longer ones, which quote long values, are cut in the middle.
+_LONGEST = 300
+
+
 @dataclass(frozen=True)
 class FlowIssue:
     """One thing that is wrong with a flow.
@@ -42,6 +46,11 @@ class FlowIssue:
     part: int | None = None
     line: int | None = None
     column: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.message) > _LONGEST:
+            cut = f"{self.message[: _LONGEST // 2]} ... {self.message[-_LONGEST // 3 :]}"
+            object.__setattr__(self, "message", cut)
 
     def __str__(self) -> str:
         place = f"{self.line}:{self.column} " if self.line is not None else ""

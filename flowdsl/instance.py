@@ -12,6 +12,7 @@ True
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib import resources
@@ -95,7 +96,7 @@ class Table(_Frozen):
     columns: tuple[Field, ...] = ()
 
 
-class Instance(BaseModel):
+class Instance(_Frozen):
     """One installation. Frozen; look-ups are cached."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", ignored_types=(cached_property,))
@@ -119,15 +120,17 @@ class Instance(BaseModel):
         Raises:
             InvalidInstance: missing, unreadable, or with problems (all of them are listed).
         """
+        if not str(source).strip() or len(str(source)) > 4000 or "\0" in str(source):
+            raise _missing(str(source))
         path = Path(source)
+        if len(path.name) > 255:
+            raise _missing(str(source))
         if not path.exists() and re.fullmatch(r"[A-Za-z0-9_-]+", str(source)):
             bundled = resources.files("flowdsl") / "instances" / f"{source}.json"
             if bundled.is_file():
                 return cls.from_json(_read(bundled.read_bytes(), str(source)))
         if not path.exists():
-            raise InvalidInstance(
-                f"no instance {str(source)!r}: neither a bundled one ({', '.join(bundled_instances())}) nor a path"
-            )
+            raise _missing(str(source))
         if path.is_dir():
             files = sorted(path.glob("*.json"))
             if not files:
@@ -145,7 +148,10 @@ class Instance(BaseModel):
         try:
             instance = cls.model_validate(data)
         except ValidationError as error:
-            problems = tuple(f"{_path(part['loc'])}: {part['msg']}" for part in error.errors())
+            problems = (
+                *(f"{_path(part['loc'])}: {part['msg']}" for part in error.errors()),
+                *_more_problems(data, {part["loc"][:2] for part in error.errors()}),
+            )
         else:
             problems = tuple(_problems(instance))
             if not problems:
@@ -183,8 +189,10 @@ class Instance(BaseModel):
     def lineage(self, table: str) -> tuple[str, ...]:
         """The table and what it extends, nearest first."""
         if table not in self._lineage:
-            parent = self.table_by_name[table].extends if table in self.table_by_name else None
-            self._lineage[table] = (table, *(self.lineage(parent) if parent else ()))
+            chain = [table]
+            while (known := self.table_by_name.get(chain[-1])) is not None and known.extends is not None:
+                chain.append(known.extends)
+            self._lineage[table] = tuple(chain)
         return self._lineage[table]
 
     def is_a(self, table: str, ancestor: str) -> bool:
@@ -233,6 +241,11 @@ def bundled_instances() -> tuple[str, ...]:
     return tuple(sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".json")))
 
 
+def _missing(source: str) -> InvalidInstance:
+    bundled = ", ".join(bundled_instances())
+    return InvalidInstance(f"no instance {source[:80]!r}: neither a bundled one ({bundled}) nor a path")
+
+
 # -- reading ----------------------------------------------------------------------------------
 
 
@@ -246,6 +259,8 @@ def _read_path(path: Path) -> Any:
 def _read(content: bytes, name: str) -> Any:
     try:
         return json.loads(content)
+    except RecursionError:
+        raise InvalidInstance(f"the instance {name} is nested too deeply") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InvalidInstance(f"the instance {name} is not JSON: {error}") from None
 
@@ -292,6 +307,25 @@ def _problems(instance: Instance) -> Iterator[str]:
         if table.extends is not None and table.extends not in tables:
             yield f"{path}.extends: no table {table.extends!r}"
     yield from _cycles(instance)
+
+
+def _more_problems(data: Any, broken: set[tuple[int | str, ...]]) -> Iterator[str]:
+    """Problems of meaning of what has the right shape, so that all are told at once."""
+    if not isinstance(data, Mapping):
+        return
+    kept = {
+        kind: [i for i in range(len(data[kind])) if (kind, i) not in broken]
+        for kind in ("steps", "triggers", "tables")
+        if isinstance(data.get(kind), list)
+    }
+    try:
+        part = Instance.model_validate({"name": "", **{kind: [data[kind][i] for i in kept[kind]] for kind in kept}})
+    except ValidationError:
+        return
+    for problem in _problems(part):
+        kind, _, rest = problem.removeprefix("$.").partition("[")
+        i, _, rest = rest.partition("]")
+        yield f"$.{kind}[{kept[kind][int(i)]}]{rest}"
 
 
 def _names(kind: str, items: Iterable[Step | TriggerType | Table]) -> Iterator[str]:
@@ -342,7 +376,7 @@ def _fields(
             yield f"{place}.reference: no table {reference!r}"
         for what in ("value", "label"):
             texts = [getattr(choice, what) for choice in field.choices]
-            if twice := {text for text in texts if texts.count(text) > 1}:
+            if twice := [text for text, count in Counter(texts).items() if count > 1]:
                 yield f"{place}.choices: the {what} {min(twice)!r} is there twice"
         for j, choice in enumerate(field.choices):
             if "^" in choice.value or _CONTROL.search(choice.value + choice.label):

@@ -14,7 +14,7 @@ True
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from flowdsl.errors import FlowIssue, InvalidFlow
 
@@ -31,7 +31,7 @@ Category = Literal["action", "subflow", "flowlogic"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class Input(_Frozen):
@@ -119,6 +119,14 @@ class Flow(_Frozen):
     @classmethod
     def _tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _both(self) -> "Flow":
+        """A subflow that declares one of inputs and outputs has an empty list of the other."""
+        if (self.inputs is None) != (self.outputs is None):
+            object.__setattr__(self, "inputs", self.inputs or Items())
+            object.__setattr__(self, "outputs", self.outputs or Items())
+        return self
 
     @property
     def is_subflow(self) -> bool:

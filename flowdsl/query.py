@@ -22,11 +22,11 @@ from functools import cache
 from flowdsl.instance import Instance
 from flowdsl.scope import PILL
 from flowdsl.syntax import Clause, Value
-from flowdsl.typed import Typed, typed_of
+from flowdsl.typed import Typed, held
 from flowdsl.values import read_value, spell_value, value_problem
 from grammars.kinds import ANY, RECORDS
 from grammars.operators import BY_WORD, OPERATORS, PERIODS, UNITS, WEEKDAYS, Operator
-from grammars.spelling import spell_path, spell_text
+from grammars.spelling import spell_path, spell_raw, spell_text
 
 _JOINS = {"": "", "AND": "^", "OR": "^OR", "NQ": "^NQ", ",": "^"}
 _LONGEST_FIRST = sorted(OPERATORS, key=lambda operator: -len(operator.name))
@@ -71,7 +71,7 @@ class Columns:
         while stack:
             table, done, rest = stack.pop()
             for column, left in self.instance.prefixes(table, rest):
-                typed = typed_of(column)
+                typed = held(column)
                 if left.startswith(".") and typed.kind in RECORDS and typed.table is not None:
                     stack.append((typed.table, f"{done}{column.name}.", left[1:]))
                 yield done + column.name, typed, left
@@ -297,7 +297,7 @@ def _spell_operand(term: Term, columns: Columns) -> str | None:
             return ""
         case "value":
             if value == "":
-                return spell_text("")
+                return spell_raw("") if any(choice.label == "" for choice in typed.choices) else spell_text("")
             if typed.kind in {"date", "date_time", ANY}:
                 for words in PERIODS:
                     if term.operator.name in {"<", "<=", ">", ">="} and value == _edge(term.operator.name, words):

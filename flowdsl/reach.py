@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from flowdsl.instance import Field, Instance, Step, table_input
 from flowdsl.scope import Source, record_input
-from flowdsl.typed import typed_of
+from flowdsl.typed import held
 from grammars.inputs import PILL_DEPTH
 from grammars.kinds import ANY, LISTS, RECORDS, kind_of
 
@@ -89,7 +89,7 @@ def _around(instance: Instance, table: str) -> tuple[frozenset[str], frozenset[s
             following: set[str] = set()
             for name in level:
                 for column in instance.columns(name).values():
-                    typed = typed_of(column)
+                    typed = held(column)
                     if typed.kind in LISTS:
                         lists.add(typed.table)
                     elif typed.kind in RECORDS and typed.table is not None:

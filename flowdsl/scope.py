@@ -14,7 +14,7 @@ Typed(kind='reference', table='sys_user', name='caller_id')
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,13 +22,13 @@ from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.logic import LOGIC
 from flowdsl.model import Component, Flow, Item, Trigger
 from flowdsl.tree import Tree
-from flowdsl.typed import Typed, typed_of
+from flowdsl.typed import Typed, held
 from grammars.kinds import ANY, LISTS, RECORDS, kind_of
 
 #: A well-formed pill; group 1 is its path.
 PILL = re.compile(r"\{\{([^{}\n]*)\}\}")
 
-_SOURCE = re.compile(r"(trigger|inputs|[0-9]{1,9})\.(.+)", re.DOTALL)
+_SOURCE = re.compile(r"(trigger|inputs|[1-9][0-9]{0,8})\.(.+)", re.DOTALL)
 
 
 class PillError(Exception):
@@ -45,6 +45,13 @@ class Source:
 
     path: str
     typed: Typed
+
+
+Outputs = dict[str, Field]
+
+
+def _by_name(fields: Iterable[Field]) -> Outputs:
+    return {field.name: field for field in fields}
 
 
 class Scope:
@@ -137,15 +144,11 @@ class Scope:
         own_body = tree.components[at].is_kind("DOUNTIL") and tree.contains(at, other)
         if other > at and not own_body:
             return False
-        from_branch = False
-        above = tree.parent[other]
-        while above is not None and above != at and not tree.contains(above, at):
-            component = tree.components[above]
-            if not component.is_kind("TRY", "PARALLEL", "PARALLEL_BRANCH"):
-                return False
-            from_branch = component.is_kind("PARALLEL_BRANCH")
-            above = tree.parent[above]
-        return not (from_branch and above is not None and tree.components[above].is_kind("PARALLEL"))
+        private = tree.private(other)
+        if private is not None and private != at and not tree.contains(private, at):
+            return False
+        meeting = tree.common(other, at)
+        return meeting is None or not tree.components[meeting].is_kind("PARALLEL")
 
     def visible(self, at: int) -> Iterator[int]:
         """The steps whose outputs step `at` can use, in order."""
@@ -194,10 +197,7 @@ class Scope:
             definition = self.trigger_type
             return self._through(rest, definition.outputs if definition else None, None, "the trigger")
         if head == "inputs":
-            fields = tuple(
-                Field(name=item.name, type=item.type, reference=item.reference) for item in self.items.values()
-            )
-            return self._through(rest, fields, None, "the subflow's inputs")
+            return self._through(rest, self._item_fields, None, "the subflow's inputs")
         other = self.tree.index.get(int(head))
         if other is None:
             raise PillError("unknown_pill", f"there is no step {head}")
@@ -213,16 +213,18 @@ class Scope:
         step = self.definition(component)
         return self._through(rest, step.outputs if step else None, other, f"step {head} ({component.definition})")
 
-    def _through(self, rest: str, outputs: tuple[Field, ...] | None, owner: int | None, name: str) -> Typed:
+    def _through(self, rest: str, outputs: "Sequence[Field] | Outputs | None", owner: int | None, name: str) -> Typed:
         """Resolve ``output.field.field`` from the outputs of `owner`."""
         if outputs is None:
             return Typed(ANY)
-        for output in sorted(outputs, key=lambda field: -len(field.name)):
-            if rest == output.name:
-                return self._output(owner, output)
-            if rest.startswith(f"{output.name}."):
-                return self._walk(self._output(owner, output), rest[len(output.name) + 1 :])
-        raise PillError("unknown_pill", f"{name} has no output {rest.split('.')[0]!r}")
+        names = outputs if isinstance(outputs, dict) else _by_name(outputs)
+        end = len(rest)
+        while end > 0:
+            if (output := names.get(rest[:end])) is not None:
+                here = self._output(owner, output)
+                return self._walk(here, rest[end + 1 :]) if end < len(rest) else here
+            end = rest.rfind(".", 0, end)
+        raise PillError("unknown_pill", f"{name} has no output {rest.split('.')[0][:80]!r}")
 
     def _walk(self, here: Typed, rest: str) -> Typed:
         """Follow columns from a record; names are matched longest first."""
@@ -240,13 +242,13 @@ class Scope:
                     break
             else:
                 raise PillError("unknown_pill", f"the table {here.table} has no field {rest.split('.')[0]!r}")
-            here, rest = typed_of(field), left[1:]
+            here, rest = held(field), left[1:]
         return here
 
     def _output(self, owner: int | None, output: Field) -> Typed:
         if owner is not None and self.tree.components[owner].is_kind("FOREACH"):
             return self._loop_items[owner]
-        kind = typed_of(output).kind
+        kind = held(output).kind
         table = output.reference
         if table is not None and table.startswith("$"):
             table = self._named_table(owner, table[1:])
@@ -262,6 +264,10 @@ class Scope:
         if named is not None and named.name == name:
             return self.table(owner)
         return None
+
+    @cached_property
+    def _item_fields(self) -> "Outputs":
+        return _by_name(Field(name=i.name, type=i.type, reference=i.reference) for i in self.items.values())
 
     def _item_pill(self, item: Item) -> Typed:
         kind = kind_of(item.type)

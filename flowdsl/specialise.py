@@ -11,7 +11,7 @@ from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.logic import TIMER_INPUTS
 from flowdsl.scope import Scope, record_input
 from flowdsl.tables import governing_table, header_input, owner_of
-from flowdsl.typed import Typed, typed_of
+from flowdsl.typed import Typed, held, typed_of
 from grammars.inputs import inputs_grammar, timer_grammar
 from grammars.kinds import kind_of
 from grammars.spelling import is_bare, spell_label
@@ -47,7 +47,7 @@ class InstanceTables:
     def columns(self, table: str) -> Mapping[str, Slot]:
         if table not in self._columns:
             columns = self.instance.columns(table)
-            self._columns[table] = {name: slot_of(typed_of(column)) for name, column in columns.items()}
+            self._columns[table] = {name: slot_of(held(column)) for name, column in columns.items()}
         return self._columns[table]
 
     def by_slot(self, table: str) -> Mapping[Slot, Sequence[str]]:

@@ -79,6 +79,7 @@ def _parser() -> Lark:
 
 def parse_lines(text: str) -> tuple[list[Line], list[FlowIssue]]:
     """The lines of a DSL text, and one issue for each line that is not one."""
+    text = text.removeprefix("\ufeff")
     lines: list[Line] = []
     issues: list[FlowIssue] = []
     for number, source in enumerate(text.split("\n"), start=1):
@@ -132,7 +133,7 @@ class _Reader:
                 return OutlineLine("output", names, at=at)
             case "closer":
                 return OutlineLine("end", at=at)
-        number = next((int(child) for child in node.children if isinstance(child, Token)), None)
+        number = next((int(child[:9]) for child in node.children if isinstance(child, Token)), None)
         head = node.children[-1]
         assert isinstance(head, Tree)
         if head.data == "logic":

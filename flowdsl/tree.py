@@ -31,6 +31,7 @@ class Tree:
             parent.append(block)
             children.setdefault(block, []).append(i)
             index.setdefault(component.order, i)
+        self._near: dict[str, list[int | None]] = {}
         self.index: Mapping[int, int] = index
         self.parent = tuple(parent)
         self.children: Mapping[int | None, tuple[int, ...]] = {key: tuple(value) for key, value in children.items()}
@@ -62,6 +63,51 @@ class Tree:
         while above is not None:
             yield above
             above = self.parent[above]
+
+    def branch(self, i: int) -> int | None:
+        """The innermost IF, ELSEIF, ELSE or CATCH around `i`."""
+        return self._nearest("IF ELSEIF ELSE CATCH")[i]
+
+    def parallel_branch(self, i: int) -> int | None:
+        """The innermost branch of a PARALLEL around `i`."""
+        return self._nearest("PARALLEL_BRANCH")[i]
+
+    def private(self, i: int) -> int | None:
+        """The innermost block around `i` whose outputs are not visible after it."""
+        return self._nearest("IF ELSEIF ELSE FOREACH DOUNTIL CATCH")[i]
+
+    def _nearest(self, kinds: str) -> list[int | None]:
+        if kinds not in self._near:
+            near: list[int | None] = []
+            for above in self.parent:
+                here = above is not None and self.components[above].is_kind(*kinds.split())
+                near.append(above if here or above is None else near[above])
+            self._near[kinds] = near
+        return self._near[kinds]
+
+    def common(self, first: int, second: int) -> int | None:
+        """The innermost component that contains both, or is one of them and contains the other."""
+        if first == second or self.contains(first, second):
+            return first
+        above: int | None = first
+        for level in reversed(self._jumps):
+            if above is not None and (higher := level[above]) is not None and not self._holds(higher, second):
+                above = higher
+        while above is not None and not self._holds(above, second):
+            above = self.parent[above]
+        return above
+
+    def _holds(self, outer: int, inner: int) -> bool:
+        return outer == inner or self.contains(outer, inner)
+
+    @cached_property
+    def _jumps(self) -> list[list[int | None]]:
+        """For each component its 1st, 2nd, 4th, 8th ... ancestor."""
+        levels = [list(self.parent)]
+        while any(above is not None for above in levels[-1]):
+            last = levels[-1]
+            levels.append([None if above is None else last[above] for above in last])
+        return levels
 
     @cached_property
     def chain_head(self) -> tuple[int, ...]:

@@ -5,10 +5,14 @@
 Typed(kind='reference', table='sys_user', name='caller_id')
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flowdsl.instance import Choice, Field
 from grammars.kinds import kind_of
+
+
+# Kinds that only an input has: it is written in its own way.
+_WRITTEN = frozenset({"table", "field", "conditions", "template", "approval", "step"})
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,17 @@ class Typed:
     choices: tuple[Choice, ...] = field(default=(), repr=False)
 
 
+def held(source: Field) -> Typed:
+    """What a column or an output holds: names of tables and the like are text there.
+
+    >>> held(Field(name="table_name", type="table_name")).kind
+    'text'
+    """
+    typed = typed_of(source)
+    return replace(typed, kind="text") if typed.kind in _WRITTEN else typed
+
+
 def typed_of(source: Field) -> Typed:
-    """What a column or an input holds; whatever has choices is a choice."""
+    """What an input takes; whatever has choices is a choice."""
     kind = "choice" if source.choices else kind_of(source.type)
     return Typed(kind, source.reference, source.name, source.choices)

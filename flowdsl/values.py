@@ -26,8 +26,9 @@ _DAY_SHAPE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _INTEGER = re.compile(r"-?[0-9]+")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
-_AMOUNT = re.compile(r"([0-9]{1,9}) (day|hour|minute|second)s?")
+_AMOUNT = re.compile(r"([0-9]{1,9}) (week|day|hour|minute|min|second|sec)s?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_SHORT = {"week": 7 * 86400, "min": 60, "sec": 1}
 _SECONDS = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
 
 #: Kinds whose values may be text with pills in it.
@@ -43,8 +44,10 @@ def read_value(value: Value, typed: Typed) -> str:
     if value.form in {"raw", "pill", "walk"}:
         return text
     if typed.choices:
-        return next((choice.value for choice in typed.choices if choice.label == text), text)
-    if value.form == "text":
+        for same in (str, str.lower) if value.form == "words" else (str,):
+            for choice in typed.choices:
+                if same(choice.label) == same(text):
+                    return choice.value
         return text
     if typed.kind == "duration":
         return _read_duration(text)
@@ -69,7 +72,7 @@ def _read_duration(text: str) -> str:
     amounts = list(_AMOUNT.finditer(text))
     if not amounts or " ".join(match.group() for match in amounts) != text:
         return text
-    seconds = sum(int(match.group(1)) * _SECONDS[match.group(2)] for match in amounts)
+    seconds = sum(int(match.group(1)) * (_SECONDS | _SHORT)[match.group(2)] for match in amounts)
     try:
         return (_EPOCH + timedelta(seconds=seconds)).strftime(_STAMP)
     except OverflowError:

@@ -77,6 +77,7 @@ def read_text(text: str) -> str:
         text = '"' + re.sub(r'(?<!\\)((?:\\\\)*)"', r'\1\\"', inner) + '"'
     value = json.loads(text, strict=False)
     assert isinstance(value, str)
+    value.encode()  # refuses half a surrogate pair
     return value
 
 

@@ -44,7 +44,7 @@ def run(*arguments: object, stdin: str | bytes | None = None) -> Result:
 def process(*arguments: object, **options: object) -> "subprocess.CompletedProcess[bytes]":
     command = [sys.executable, "-m", "flowdsl", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
-    return subprocess.run(command, capture_output=True, env=environment, check=False, timeout=240, **options)
+    return subprocess.run(command, capture_output=True, env=environment, check=False, timeout=400, **options)
 
 
 def refused(result: Result, code: int, *words: str) -> None:
@@ -426,7 +426,7 @@ def test_the_public_names_stay_what_they_are() -> None:
 
 def test_generate_then_check(tmp_path: Path) -> None:
     target = tmp_path / "flow.json"
-    made = process("generate", REQUIREMENT, "-o", target, "--stats")
+    made = process("generate", REQUIREMENT, "-o", target, "--stats", "--max-tokens", 150)
     assert made.returncode == 0, made.stderr.decode()
     assert made.stdout == b"" and b"output_tokens" in made.stderr
     checked = run("check", target)
@@ -435,7 +435,7 @@ def test_generate_then_check(tmp_path: Path) -> None:
 
 
 def test_edit_from_standard_input(flow: Path) -> None:
-    made = process("edit", flow, "-", "--format", "dsl", "--quiet", input=b"log a message at the end")
+    made = process("edit", flow, "-", "-f", "dsl", "--quiet", "--deadline", 20, input=b"log a message at the end")
     assert made.returncode == 0, made.stderr.decode()
     assert made.stderr == b""
     assert run("check", "-", stdin=made.stdout).exit_code == 0
