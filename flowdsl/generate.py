@@ -30,9 +30,9 @@ from flowdsl.errors import BudgetTooSmall, FlowError, InvalidFlow, UsageError
 from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.narrow import narrowed
-from flowdsl.outline import Outline, loop_tables, read_outline
+from flowdsl.outline import Limits, Outline, loop_tables, read_outline
 from flowdsl.prompt import inputs_messages, outline_messages
-from flowdsl.requirement import Requirement, read_requirement
+from flowdsl.requirement import Requirement, forms_of, read_requirement
 from flowdsl.result import FlowResult, FlowStats
 from flowdsl.retrieve import Search
 from flowdsl.scope import Scope
@@ -188,7 +188,13 @@ class _Run:
 
     def _outline(self) -> "_Drawn":
         """The first stage: an outline that leaves enough of the budget for its inputs."""
-        start = Outline(self.instance, requirement=self._spans)
+        text = self.requirement.text
+        start = Outline(
+            self.instance,
+            requirement=self._spans,
+            forms=forms_of(text) if self.instance.triggers else ("fragment", "subflow"),
+            limits=Limits.for_requirement(text),
+        )
         constraint = start.constraint()
         shortest = closing_path(compile_grammar(self.model.vocabulary, constraint.grammar), constraint)
         needed = self._needed(read_outline(self.model.vocabulary.decode(shortest), start))

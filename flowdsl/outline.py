@@ -25,7 +25,7 @@ from flowdsl.syntax import OutlineLine, parse_lines
 from flowdsl.tables import header_input, table_is_optional
 from grammars.kinds import LISTS, kind_of
 from grammars.outline import OPEN_TABLES, declaration_piece, line_piece, opening_piece, step_piece
-from grammars.spelling import spell_name, spell_text
+from grammars.spelling import read_name, read_text, spell_name, spell_text
 
 _DECLARED = tuple("string integer decimal boolean date date_time duration time choice list html journal".split())
 _DECLARED_OF_TABLES = ("reference", "record", "records")
@@ -36,10 +36,22 @@ _BRANCHES = frozenset({"IF", "ELSEIF", "ELSE", "CATCH"})
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a generated outline."""
+    """Bounds of a generated outline.
+
+    Attributes:
+        steps, depth: components in all, and blocks within blocks.
+        repeats: how often the same words of the requirement may become the same step.
+    """
 
     steps: int = 24
     depth: int = 5
+    repeats: int = 1
+
+    @classmethod
+    def for_requirement(cls, text: str) -> "Limits":
+        """Room for one step in every two words, which no real requirement needs, so that a model
+        that does not find the end is stopped."""
+        return cls(steps=min(cls.steps, 3 + len(text.split()) // 2))
 
 
 @dataclass(frozen=True)
@@ -165,7 +177,7 @@ class Outline:
         return self._step_piece(text)
 
     def _step_piece(self, before: str) -> Constraint:
-        words = self._words()
+        words = self._words(_annotation(before))
         optional = frozenset(word for word in words if self._table_optional(word))
         closers = tuple(f" {word}\n" for word in self._cheapest(words))
         grammar = step_piece(words, optional)
@@ -230,8 +242,19 @@ class Outline:
                 needed += not held
         return needed
 
-    def _words(self) -> dict[str, tuple[str, ...] | None]:
-        """The DSL words that may follow the next annotation, each with the tables it may name."""
+    def _words(self, annotation: str | None = None) -> dict[str, tuple[str, ...] | None]:
+        """The DSL words that may follow the next annotation, each with the tables it may name.
+
+        Args:
+            annotation: if it is known: steps that it has become often enough are left out, unless
+                none would be left.
+        """
+        words = self._legal_words()
+        said = [(c.annotation, c.definition) for c in self.components if not c.is_logic]
+        fresh = {w: t for w, t in words.items() if said.count((annotation, _name(w))) < self.limits.repeats}
+        return fresh if annotation is not None and fresh else words
+
+    def _legal_words(self) -> dict[str, tuple[str, ...] | None]:
         top = self._top()
         inside = self._inside()
         room = self.limits.steps - len(self.components) - self._steps_needed()
@@ -308,7 +331,7 @@ class Outline:
         return OPEN_TABLES if self.instance.is_open else tuple(map(spell_name, tables))
 
     def _step(self, word: str) -> Step | None:
-        return self.instance.step_by_name.get(word.strip("`").replace("\\`", "`").replace("\\\\", "\\"))
+        return self.instance.step_by_name.get(_name(word))
 
     def _table_optional(self, word: str) -> bool:
         if word == "FOREACH":
@@ -369,6 +392,16 @@ class Outline:
             stack=(*stack, order) if opens else stack,
             loops=loops,
         )
+
+
+def _name(word: str) -> str:
+    """The definition that a DSL word stands for."""
+    return PLACEHOLDER if word == "PLACEHOLDER" else LOGIC_NAMES.get(word, read_name(word))
+
+
+def _annotation(before: str) -> str:
+    """The annotation that a piece ends with."""
+    return read_text(before[before.index('"') :])
 
 
 def _table_inputs(line: OutlineLine, definition: Step | TriggerType) -> tuple[Input, ...]:

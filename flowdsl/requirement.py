@@ -40,6 +40,12 @@ _ACTS = frozenset(
     "track trigger try turn undo unlock update wait want warn write every whenever daily weekly monthly hourly "
     "if once each upon after before when".split()
 )
+_SUBFLOW = re.compile(r"\bsub-?flow\b", re.IGNORECASE)
+_STARTS = re.compile(
+    r"(please |can you |could you |i want |we need )*(to )?"
+    r"(when(ever)?|if|once|every|each|daily|weekly|monthly|hourly|on|after|as soon as|at)\b",
+    re.IGNORECASE,
+)
 _REMEDY = "say what should happen, and when, such as 'When an incident is created, email the caller'"
 
 
@@ -82,6 +88,17 @@ def read_requirement(raw: str, vocabulary: frozenset[str] = frozenset()) -> Requ
         return Requirement(text)
     warning = f"the requirement seems to be in another language ({language}); the model was made for English"
     return Requirement(text, (warning,))
+
+
+def forms_of(text: str) -> tuple[str, ...]:
+    """What the flow of a requirement can be: with a trigger, a fragment, a subflow.
+
+    >>> forms_of("When a user is created, log it"), forms_of("Log the number of open incidents")
+    (('flow',), ('flow', 'fragment'))
+    """
+    if _SUBFLOW.search(text):
+        return ("subflow",)
+    return ("flow",) if _STARTS.match(text) else ("flow", "fragment")
 
 
 def _asks_for_work(text: str, vocabulary: frozenset[str], english: bool) -> bool:

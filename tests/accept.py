@@ -1,7 +1,7 @@
 """Whether the specialised grammars let a flow out: every token's mask bit, in both stages."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from decoding import Constraint, Vocabulary, compile_grammar
 from flowdsl.decompile import input_lines, outline_text
@@ -10,38 +10,66 @@ from flowdsl.model import Flow
 from flowdsl.outline import Limits, Outline
 from flowdsl.scope import Scope
 from flowdsl.specialise import specialised_inputs
+from grammars.text import Empty
 
-WIDE = Limits(steps=60, depth=20)
+WIDE = Limits(steps=60, depth=20, repeats=60)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A token that a mask does not let through.
+
+    Attributes:
+        where: "outline", "trigger" or the order of a step.
+        line: what should have come out: the line that the token is on.
+        token: what was refused, or "" if it was the end.
+        done: what had come out of the line.
+    """
+
+    where: str | int
+    line: str
+    token: str
+    done: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.token!r} after {self.done[-80:]!r} in {self.line!r}"
 
 
 def refusals(
     flow: Flow, instance: Instance, vocabulary: Vocabulary, requirement: str | None = None
-) -> Iterator[str]:
-    """What the grammars refuse of a valid flow, told with its place; nothing if they are complete."""
+) -> Iterator[Refusal]:
+    """What the grammars refuse of a valid flow: the first token of each part; nothing if they are complete."""
     start = Outline(instance, requirement=requirement, placeholders=True, limits=WIDE)
-    if problem := _outline_refusal(outline_text(flow, instance), start.constraint(), vocabulary):
-        yield f"outline: {problem}"
+    yield from outline_refusals(outline_text(flow, instance), start.constraint(), vocabulary)
     scope = Scope.of(flow, instance)
     for at in [*([None] if flow.trigger is not None else []), *range(len(flow.components))]:
         text = "".join(f"{line}\n" for line in input_lines(scope, at))
-        if problem := _refusal(text, Constraint(specialised_inputs(scope, at)), vocabulary):
-            yield f"inputs of {at}: {problem}"
+        where: str | int = "trigger" if at is None else flow.components[at].order
+        try:
+            grammar = specialised_inputs(scope, at)
+        except Empty as empty:
+            yield Refusal(where, text, f"<Empty {empty}>", "")
+            continue
+        if problem := refusal(text, Constraint(grammar), vocabulary):
+            yield replace(problem, where=where)
 
 
-def _outline_refusal(text: str, constraint: Constraint | None, vocabulary: Vocabulary) -> str | None:
-    """Cut the text into the pieces that the constraint takes, one after the other."""
+def outline_refusals(text: str, constraint: Constraint | None, vocabulary: Vocabulary) -> Iterator[Refusal]:
+    """The first token of an outline that is refused, if any: cut into pieces, as it is decoded."""
     rest = text
     while rest:
-        if constraint is None:
-            return f"ended before {rest[:60]!r}"
         piece = _piece(rest)
-        if problem := _refusal(piece, replace(constraint, then=None), vocabulary):
-            return problem
+        if constraint is None:
+            yield Refusal("outline", rest, piece, "")
+            return
+        if problem := refusal(piece, replace(constraint, then=None), vocabulary):
+            before = text[: len(text) - len(rest)]
+            yield replace(problem, done=before[-60:] + problem.done)
+            return
         rest = rest[len(piece) :]
         constraint = constraint.after(piece)
     if constraint is not None and not compile_grammar(vocabulary, constraint.grammar).accepting:
-        return "cannot end here"
-    return None
+        yield Refusal("outline", text, "", text)
 
 
 def _piece(text: str) -> str:
@@ -56,12 +84,21 @@ def _piece(text: str) -> str:
     return line[: at + 1]
 
 
-def _refusal(text: str, constraint: Constraint, vocabulary: Vocabulary) -> str | None:
+def refusal(text: str, constraint: Constraint, vocabulary: Vocabulary) -> Refusal | None:
+    """The first token of one segment whose mask bit is off, or the end if that is refused."""
     matcher = compile_grammar(vocabulary, constraint.grammar)
-    done = ""
+    done = b""
     for token in vocabulary.encode(text):
         if not matcher.mask()[token // 32] >> (token % 32) & 1:
-            return f"{vocabulary.decode([token])!r} after {done[-80:]!r} in {text!r}"
+            return _refused(text, done, vocabulary.decode([token]))
         matcher.consume([token])
-        done += vocabulary.decode([token])
-    return None if matcher.accepting else f"cannot end after {text!r}"
+        done += vocabulary.decode_bytes([token])
+    return None if matcher.accepting else _refused(text, done, "")
+
+
+def _refused(text: str, done: bytes, token: str) -> Refusal:
+    """The line that a refused token is on (the line that it ends, if it is a newline)."""
+    before = done.decode(errors="ignore")
+    start = before.rfind("\n") + 1
+    line = text[start:].partition("\n")[0]
+    return Refusal("outline", line, token, before[start:])

@@ -1,0 +1,147 @@
+"""Soundness: whatever the masks let through is a valid flow, and they never come to a dead end.
+
+Random walks over both vocabularies: tokens are drawn from the mask alone, so that they go where no
+model would. `FLOWDSL_WALKS=2000` walks so many times (default: a few).
+"""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lark import Lark
+from strategies import fixed_instances, instances
+from walk import Walked, walk_flow
+
+from decoding import Vocabulary, embedded_path
+from flowdsl.check import check_flow
+from flowdsl.compile import compile_dsl
+from flowdsl.decompile import decompile
+from flowdsl.instance import Instance
+from flowdsl.outline import Limits, Outline
+from flowdsl.syntax import InputLine, OutlineLine, Value, parse_lines
+from grammars.operators import BY_WORD
+
+WALKS = int(os.environ.get("FLOWDSL_WALKS", "0"))
+
+REQUIREMENTS = (
+    None,
+    "When a user becomes inactive, find the incidents they own and assign them to their manager",
+    'Set the title to "{{1.Records}}" when "it\'s" END, then \\stop\\ at 7:30 {sharp}',
+    "IF a BRANCH is STOPped: END",
+    "Quand l'été 🎉 arrive: 日本語 e\u0301 \u00a0naïve\u2028x",
+    "x",
+    "{{ }} \"\" '' `` \\ ^ , @",
+)
+FORMS = (("flow", "fragment", "subflow"), ("flow",), ("fragment",), ("subflow",))
+WIDE = Limits(steps=30, depth=6, repeats=9)
+
+
+@cache
+def vocabulary(name: str) -> Vocabulary:
+    if name == "nemo":
+        return Vocabulary.from_tekken()
+    from transformers import AutoTokenizer
+
+    return Vocabulary.from_transformers(AutoTokenizer.from_pretrained(embedded_path()))
+
+
+@cache
+def language() -> Lark:
+    text = (resources.files("grammars") / "flow.lark").read_text(encoding="utf-8")
+    return Lark(text, start="line", parser="lalr", lexer="contextual")
+
+
+def walked(seed: int, instance: Instance | None = None) -> tuple[Instance, Walked]:
+    """The walk of a seed."""
+    rng = random.Random(seed)
+    instance = instance or rng.choice(fixed_instances())
+    outline = Outline(
+        instance,
+        requirement=rng.choice(REQUIREMENTS),
+        placeholders=rng.random() < 0.5,
+        forms=rng.choice(FORMS if instance.triggers else [FORMS[0], *FORMS[2:]]),
+        limits=rng.choice([Limits(), WIDE, Limits(steps=4, depth=2)]),
+    )
+    if instance.steps or outline.placeholders:
+        return instance, walk_flow(outline, vocabulary(rng.choice(["nemo", "smollm2"])), rng, rng.choice([5, 60, 150, 300]))
+    return instance, walk_flow(outline, vocabulary("smollm2"), rng, 20)
+
+
+def assert_valid(instance: Instance, result: Walked) -> None:
+    for line in "".join([result.outline, *result.inputs]).removesuffix("\n").split("\n"):
+        if line:
+            language().parse(line)
+    assert check_flow(result.flow, instance) == []
+    assert check_flow(result.flow.to_json(), instance) == []
+    text = decompile(result.flow, instance)
+    assert compile_dsl(text, instance) == result.flow, text
+
+
+# -- coverage ----------------------------------------------------------------------------------
+
+
+def kinds_of(result: Walked) -> Iterator[str]:
+    """What a walk has shown: forms of lines, logic, operators, forms of operands and values."""
+    lines = [line for text in (result.outline, *result.inputs) for line in parse_lines(text)[0]]
+    for line in lines:
+        if isinstance(line, OutlineLine):
+            yield f"line {line.form}"
+            if line.form == "logic":
+                yield line.names[0]
+        elif isinstance(line, InputLine):
+            if isinstance(line.value, Value):
+                yield f"value {line.value.form}"
+                if line.value.form == "text" and "{{" in line.value.text:
+                    yield "text with a pill"
+                if line.value.form == "pill":
+                    yield f"walk of {line.value.text.count('.') - 1}"
+                continue
+            for clause in line.value or ():
+                yield f"join {clause.join}"
+                yield clause.word
+                yield f"operand {clause.form}"
+                yield "a pill compared" if isinstance(clause.left, str) else f"column of {len(clause.left)}"
+                for value in clause.values:
+                    yield f"{clause.form} {value.form}"
+
+
+LOGIC = "IF ELSEIF ELSE FOREACH DOUNTIL PARALLEL BRANCH TRY CATCH TIMER STOP BREAK CONTINUE GOBACKTO".split()
+EXPECTED = {
+    *(f"line {form}" for form in "trigger subflow input output step placeholder logic end".split()),
+    *LOGIC,
+    *BY_WORD,
+    *(f"value {form}" for form in ("text", "pill", "words")),
+    *(f"walk of {count}" for count in range(4)),
+    "text with a pill",
+    *(f"join {join}" for join in ("", "AND", "OR", "NQ", ",")),
+    *(f"operand {form}" for form in ("one", "several", "between", "offset", "none")),
+    "a pill compared",
+    *(f"column of {count}" for count in (1, 2, 3)),
+    *("one text", "one pill", "one words", "several text", "several words", "between text", "between words"),
+}
+
+
+def test_walks_on_known_instances() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(WALKS or 24):
+        try:
+            instance, result = walked(seed)
+            assert_valid(instance, result)
+        except Exception as error:
+            pytest.fail(f"walk {seed}: {type(error).__name__}: {error}")
+        seen.update(kinds_of(result))
+    if WALKS >= 500:
+        missing = EXPECTED - set(seen)
+        assert len(missing) <= 0.05 * len(EXPECTED), sorted(missing)
+
+
+@settings(max_examples=WALKS or 40)
+@given(instance=instances(), seed=st.integers(0, 2**32))
+def test_walks_on_any_instance(instance: Instance, seed: int) -> None:
+    assert_valid(*walked(seed, instance))
