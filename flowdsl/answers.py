@@ -127,5 +127,3 @@ def _outline_owner(text: str, line: int) -> int | str:
         return "trigger"
     steps = [i for i, content in enumerate(lines[: line + 1]) if content.startswith('"')]
     return len(steps) or "trigger"
-
-

@@ -35,9 +35,7 @@ def check_inputs(
 
 
 class _Inputs:
-    def __init__(
-        self, scope: Scope, at: int | None, owner: Trigger | Component, definition: Step | TriggerType
-    ):
+    def __init__(self, scope: Scope, at: int | None, owner: Trigger | Component, definition: Step | TriggerType):
         self.scope, self.at, self.owner, self.definition = scope, at, owner, definition
         self.where: int | str = owner.order if isinstance(owner, Component) else "trigger"
         self.fields = {field.name: field for field in definition.inputs}
@@ -72,8 +70,8 @@ class _Inputs:
         if named is None or named.mandatory or self.scope.table(self.at) is not None:
             return
         for item in self.owner.inputs:
-            field = self.fields.get(item.name)
-            if field and kind_of(field.type) in _GOVERNED and governing_table(self.scope, self.at, field) is None:
+            governed = self.fields.get(item.name)
+            if governed and kind_of(governed.type) in _GOVERNED and not governing_table(self.scope, self.at, governed):
                 yield self.issue("missing_input", f"{item.name} needs the input {named.name!r}", named.name)
                 return
 
@@ -125,7 +123,7 @@ class _Inputs:
                     yield self.issue("not_a_list", f"{value} is {_a(pill)}, not a list", name)
                 else:
                     yield self.issue("pill_type", f"{value} is {_a(pill)}, not {_a(typed)}", name)
-            elif name and (field := self.fields.get(name)) and field is record_input(self.definition):
+            elif name in self.fields and self.fields[name] is record_input(self.definition):
                 yield from self._mismatch(pill, name)
         elif "{{" in value:
             if typed.kind == "list":
@@ -229,7 +227,9 @@ class _Inputs:
         if walked and self.definition.name == WAIT_STEP:
             return self.issue("wait_dotwalk", f"{term.left} is not a field of {columns.table} itself", field.name)
         if walked and template:
-            return self.issue("unknown_column", f"{term.left} cannot be set: not a field of {columns.table}", field.name)
+            return self.issue(
+                "unknown_column", f"{term.left} cannot be set: not a field of {columns.table}", field.name
+            )
         return None
 
     def _own(self, columns: Columns) -> "frozenset[str] | set[str]":

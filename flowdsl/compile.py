@@ -23,7 +23,7 @@ from flowdsl.check import check_flow
 from flowdsl.errors import FlowIssue, InvalidFlow
 from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.logic import LOGIC
-from flowdsl.model import PLACEHOLDER, Component, Flow, Input, Item, Items, Trigger
+from flowdsl.model import PLACEHOLDER, Category, Component, Flow, Input, Item, Items, Trigger
 from flowdsl.query import Columns, clause_problem, encode_query, read_clauses
 from flowdsl.scope import Scope, record_input
 from flowdsl.syntax import InputLine, Line, OutlineLine, Place, Value, parse_lines
@@ -61,7 +61,9 @@ def read_dsl(text: str, instance: Instance) -> tuple[Flow, list[FlowIssue]]:
     unread = {draft.owner_of_line(issue.line) for issue in issues if issue.line is not None}
     issues += draft.issues
     # An input whose line could not be read is not missing as well.
-    found = (issue for issue in check_flow(flow, instance) if (issue.kind, issue.where in unread) != ("missing_input", True))
+    found = (
+        issue for issue in check_flow(flow, instance) if (issue.kind, issue.where in unread) != ("missing_input", True)
+    )
     issues += [_placed(issue, places) for issue in found]
     issues.sort(key=lambda issue: (issue.line or 0, issue.column or 0))
     return flow, issues
@@ -86,7 +88,7 @@ class _Part:
 
     line: OutlineLine
     definition: Step | TriggerType | None
-    category: str = "action"
+    category: Category = "action"
     name: str = ""
     order: int = 0
     block: int | None = None
@@ -216,9 +218,7 @@ class _Draft:
         head, items = self.trigger, self.items
         trigger = None
         if head is not None:
-            trigger = Trigger(
-                type=head.name, annotation=head.line.annotation, inputs=self._inputs(head, None, scope)
-            )
+            trigger = Trigger(type=head.name, annotation=head.line.annotation, inputs=self._inputs(head, None, scope))
         components = tuple(
             Component(
                 category=part.category,

@@ -30,5 +30,5 @@ def diff(before: str, after: str) -> str:
     +c
     <BLANKLINE>
     """
-    lines = (text.splitlines(keepends=True) for text in (before, after))
-    return "".join(unified_diff(*lines, "before", "after"))
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    return "".join(unified_diff(old, new, "before", "after"))

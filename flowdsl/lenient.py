@@ -9,7 +9,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from flowdsl.errors import FlowIssue
 from flowdsl.model import Category, Component, Flow, Input, Item, Trigger
@@ -39,7 +39,7 @@ def read_any(data: Any) -> Draft:
         draft.is_subflow = data.is_subflow
         for key in ("inputs", "outputs"):
             items = getattr(data, key)
-            draft.items[key] = list(items.items) if items else []  # type: ignore[index]
+            draft.items[key] = list(items.items) if items else []
         return draft
     if not isinstance(data, Mapping):
         draft.problem("syntax", f"a flow is a JSON object, not {_name(data)}", "flow")
@@ -150,7 +150,7 @@ def _items(draft: Draft, data: Mapping[str, Any]) -> None:
         if not isinstance(items, list | tuple):
             draft.problem("syntax", f"{key} of a subflow is an object with a list of items", "flow")
             continue
-        read = draft.items.setdefault(key, [])  # type: ignore[arg-type]
+        read = draft.items.setdefault(key, [])
         for item in items:
             if isinstance(item, Mapping) and _is_text(item.get("name")) and _is_text(item.get("type")):
                 reference = item.get("reference")
@@ -165,11 +165,11 @@ def _items(draft: Draft, data: Mapping[str, Any]) -> None:
                 draft.problem("syntax", f"one of the {key} has no name or no type", "flow")
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 60
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Any) -> TypeGuard[str]:
     """Whether it is a string that can be written: no lone surrogates."""
     if not isinstance(value, str):
         return False

@@ -145,8 +145,8 @@ class Flow(_Frozen):
 
     def to_json(self) -> dict[str, Any]:
         """The flow JSON; absent values are left out, `trigger` is always there."""
-        data = {"trigger": None, **self.model_dump(exclude_none=True)}
-        return _lists(data)
+        data: dict[str, Any] = _lists({"trigger": None, **self.model_dump(exclude_none=True)})
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Flow":

@@ -48,7 +48,9 @@ def _narrowed(instance: Instance, allow: frozenset[str], deny: frozenset[str]) -
         label=instance.label,
         steps=tuple(s for step in instance.steps if step.name in steps and (s := _part(step, tables, open_tables))),
         triggers=tuple(
-            t for trigger in instance.triggers if trigger.name in triggers and (t := _part(trigger, tables, open_tables))
+            t
+            for trigger in instance.triggers
+            if trigger.name in triggers and (t := _part(trigger, tables, open_tables))
         ),
         tables=tuple(_table(instance, table, tables) for table in instance.tables if table.name in tables),
     )

@@ -17,7 +17,7 @@ from decoding import Constraint
 from flowdsl.check import SLA_TIMER, SLA_TRIGGER
 from flowdsl.compile import WORDS as LOGIC_NAMES
 from flowdsl.instance import Instance, Step, TriggerType, table_input
-from flowdsl.model import PLACEHOLDER, Component, Flow, Input, Item, Items, Trigger
+from flowdsl.model import PLACEHOLDER, Category, Component, Flow, Input, Item, Items, Trigger
 from flowdsl.reach import Reach
 from flowdsl.scope import Scope
 from flowdsl.specialise import trigger_tables
@@ -364,7 +364,9 @@ class Outline:
     def _with_step(self, line: OutlineLine) -> "Outline":
         stack, loops = self.stack, dict(self.loops)
         order = len(self.components) + 1
-        category, name, scope, inputs = "action", PLACEHOLDER, "global", ()
+        category: Category = "action"
+        name, scope = PLACEHOLDER, "global"
+        inputs: tuple[Input, ...] = ()
         if line.form == "logic":
             category, name = "flowlogic", LOGIC_NAMES.get(line.names[0], line.names[0])
             if name in {"ELSE", "ELSEIF", "CATCH"} or (

@@ -122,9 +122,7 @@ class Query:
 
 def encode_query(terms: Sequence[Term]) -> str:
     """The text that the JSON holds."""
-    return "".join(
-        f"{term.join}{term.left}{term.operator.name if term.operator else ''}{term.value}" for term in terms
-    )
+    return "".join(f"{term.join}{term.left}{term.operator.name if term.operator else ''}{term.value}" for term in terms)
 
 
 def parse_query(text: str, columns: Columns) -> Query:
@@ -392,5 +390,3 @@ def _read_words(value: Value, operator: Operator, typed: Typed) -> str:
     if typed.kind in {"date", "date_time", ANY} and text in PERIODS and operator.name in {"<", "<=", ">", ">="}:
         return _edge(operator.name, text)
     return text if operator.operand == "text" else read_value(value, typed)
-
-

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from flowdsl.instance import Field, Instance, Step, table_input
 from flowdsl.scope import Source, record_input
@@ -77,24 +78,21 @@ class Reach:
         return True
 
 
-
+@lru_cache(maxsize=4096)
 def _around(instance: Instance, table: str) -> tuple[frozenset[str], frozenset[str | None]]:
     """The tables of the records and of the lists within reach of a record of `table`."""
-    cache = instance.__dict__.setdefault("_around", {})
-    if table not in cache:
-        records: set[str] = {table}
-        lists: set[str | None] = set()
-        level = {table}
-        for _ in range(PILL_DEPTH):
-            following: set[str] = set()
-            for name in level:
-                for column in instance.columns(name).values():
-                    typed = held(column)
-                    if typed.kind in LISTS:
-                        lists.add(typed.table)
-                    elif typed.kind in RECORDS and typed.table is not None:
-                        following.add(typed.table)
-            records |= following
-            level = following
-        cache[table] = (frozenset(records), frozenset(lists))
-    return cache[table]
+    records: set[str] = {table}
+    lists: set[str | None] = set()
+    level = {table}
+    for _ in range(PILL_DEPTH):
+        following: set[str] = set()
+        for name in level:
+            for column in instance.columns(name).values():
+                typed = held(column)
+                if typed.kind in LISTS:
+                    lists.add(typed.table)
+                elif typed.kind in RECORDS and typed.table is not None:
+                    following.add(typed.table)
+        records |= following
+        level = following
+    return frozenset(records), frozenset(lists)

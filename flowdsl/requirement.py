@@ -2,10 +2,10 @@
 
 >>> read_requirement("When an incident is created,\\n notify the caller").text
 'When an incident is created, notify the caller'
->>> read_requirement("Hello, how are you?")
+>>> read_requirement("Hello, how are you?")  # doctest: +ELLIPSIS
 Traceback (most recent call last):
 ...
-flowdsl.errors.InvalidRequirement: not a workflow requirement: say what should happen, and when, such as 'When an incident is created, email the caller'
+flowdsl.errors.InvalidRequirement: not a workflow requirement: say what should happen, and when, ...
 """
 
 import re

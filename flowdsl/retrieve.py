@@ -144,7 +144,8 @@ class Search:
     @property
     def words(self) -> frozenset[str]:
         """Lower-case words of step and trigger labels."""
-        labels = (item.label or item.name for item in (*self.instance.steps, *self.instance.triggers))
+        items: list[Step | TriggerType] = [*self.instance.steps, *self.instance.triggers]
+        labels = (item.label or item.name for item in items)
         return frozenset(word.lower() for label in labels for word in _WORD.findall(label) if len(word) > 2) - _STOP
 
 

@@ -17,7 +17,6 @@ from grammars.kinds import kind_of
 from grammars.spelling import is_bare, spell_label
 from grammars.vocabulary import Line, Slot, Source
 
-
 #: The grammar of a step that takes none: a placeholder.
 NO_INPUTS = 'start: ""\n'
 
@@ -37,7 +36,8 @@ class InstanceTables:
     @cached_property
     def is_plain(self) -> bool:
         columns = (column.name for table in self.instance.tables for column in table.columns)
-        outputs = (output.name for step in (*self.instance.steps, *self.instance.triggers) for output in step.outputs)
+        givers: list[Step | TriggerType] = [*self.instance.steps, *self.instance.triggers]
+        outputs = (output.name for giver in givers for output in giver.outputs)
         return all(map(is_bare, columns)) and not any('"' in name or "\\" in name for name in outputs)
 
     @cached_property
@@ -88,7 +88,7 @@ def specialised_inputs(scope: Scope, at: int | None) -> str:
     """
     sources = [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
     tables = tables_of(scope.instance)
-    owner, definition = owner_of(scope, at)
+    _owner, definition = owner_of(scope, at)
     if definition is None:
         return NO_INPUTS
     lines = input_slots(scope, at)

@@ -7,7 +7,6 @@ InputLine(name='time', value=Value(form='words', text='07:00', at=(2, 9), names=
 "3:9 syntax flow: unexpected 'log'"
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -113,7 +112,7 @@ class _Reader:
 
     def at(self, node: Any) -> Place:
         column = node.column if isinstance(node, Token) else node.meta.column
-        return (self.number, column)
+        return (self.number, column or 1)
 
     def line(self, tree: Tree[Token]) -> Line:
         (node,) = tree.children
@@ -163,12 +162,11 @@ class _Reader:
         left = str(first) if isinstance(first, Token) else tuple(map(self.name, first.children))
         at = self.at(first)
         if isinstance(second, Token):
-            amount, unit, direction, path = rest
+            *words, path = rest
+            amount, unit, direction = map(str, words)
             assert isinstance(path, Tree)
             value = Value("walk", "", self.at(path), tuple(map(self.name, path.children)))
-            return Clause(
-                join, left, str(second), "offset", (value,), at, str(unit), str(amount), direction=str(direction)
-            )
+            return Clause(join, left, str(second), "offset", (value,), at, unit, amount, direction)
         word = " ".join(str(second.children[0]).split())
         if not rest:
             return Clause(join, left, word, "none", (), at)
@@ -194,5 +192,3 @@ class _Reader:
 
     def name(self, node: Any) -> str:
         return read_name(str(node.children[0]))
-
-

@@ -10,6 +10,7 @@ component stands at top level.
 ((None, 0, None), (0, 2), True, False)
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
@@ -114,7 +115,7 @@ class Tree:
         """For each component the first of its IF ... ELSE or TRY ... CATCH chain (else itself)."""
         head = list(range(len(self.components)))
         for siblings in self.children.values():
-            for before, i in zip(siblings, siblings[1:], strict=False):
+            for before, i in itertools.pairwise(siblings):
                 if self.components[i].is_kind("ELSEIF", "ELSE", "CATCH"):
                     head[i] = head[before]
         return tuple(head)

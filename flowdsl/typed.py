@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from flowdsl.instance import Choice, Field
 from grammars.kinds import kind_of
 
-
 # Kinds that only an input has: it is written in its own way.
 _WRITTEN = frozenset({"table", "field", "conditions", "template", "approval", "step"})
 

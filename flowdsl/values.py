@@ -176,5 +176,3 @@ def value_problem(value: str, typed: Typed) -> tuple[str, str] | None:
     if kind == "date" and not _is_day(value):
         return "bad_value", f"{value!r} is no date (YYYY-MM-DD)"
     return None
-
-

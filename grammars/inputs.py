@@ -227,7 +227,9 @@ class _Inputs:
                 known = self.tables.is_open or table in self.tables.names
                 pills = self.pill_options(Slot("reference", table), quoted=True) if known else []
                 item = " | ".join([name, *pills])
-                head = self.once(f"RULE_{who}", [pattern(rf"(Approves|Rejects|ApprovesRejects)(Any|All|Res|[1-9][0-9]?[#%]){who}\[")])
+                head = self.once(
+                    f"RULE_{who}", [pattern(rf"(Approves|Rejects|ApprovesRejects)(Any|All|Res|[1-9][0-9]?[#%]){who}\[")]
+                )
                 rules.append(f'{head} ({item}) ("," ({item})){{0,4}} "]"')
             self.sheet.rule("approval_rule", rules)
             self.sheet.rule("approval", ['"\\"" approval_rule (("Or" | "&") approval_rule){0,3} "\\""'])

@@ -123,7 +123,7 @@ class Parser:
             value = str(value) + str(self.primary())
         if self.peek() == "as":  # a type assertion: skip it
             while self.peek() not in (",", ")", "}", "]", ""):
-                kind, text = self.take()
+                _kind, text = self.take()
                 if text == "<":
                     while self.take()[1] != ">":
                         pass

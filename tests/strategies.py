@@ -150,7 +150,15 @@ class World:
             return pill.kind == "records" and related
         if slot.kind == "list":
             return pill.kind == "list" and pill.table is not None and related
-        return pill.kind == slot.kind and slot.kind in {"integer", "number", "boolean", "date", "date_time", "duration", "time"}
+        return pill.kind == slot.kind and slot.kind in {
+            "integer",
+            "number",
+            "boolean",
+            "date",
+            "date_time",
+            "duration",
+            "time",
+        }
 
 
 @lru_cache(maxsize=64)
@@ -547,7 +555,9 @@ class _FlowDrawer(_Drawer):
             },
             "percentage_duration": {"percentage": str(self.number(0, 100)), "percentage_datetime": when},
         }[kind]
-        return self.shuffled([{"name": name, "value": value} for name, value in {"duration_type": kind, **values}.items()])
+        return self.shuffled(
+            [{"name": name, "value": value} for name, value in {"duration_type": kind, **values}.items()]
+        )
 
     def step(self, env: Env, block: int | None) -> tuple[int, list[Root], bool]:
         names = sorted(self.world.steps)
@@ -983,7 +993,9 @@ def _owners(flow: JSON, world: World) -> Iterator[tuple[JSON, Any, Any]]:
             yield owner, item, fields[item["name"]]
 
 
-def _append(flow: JSON, definition: str, *, block: int | None = None, category: str = "flowlogic", inputs: Any = ()) -> JSON:
+def _append(
+    flow: JSON, definition: str, *, block: int | None = None, category: str = "flowlogic", inputs: Any = ()
+) -> JSON:
     data: JSON = {"category": category, "definition": definition, "scope": "global",
                   "order": len(flow["components"]) + 1, "inputs": list(inputs)}  # fmt: skip
     if block is not None:
@@ -1160,7 +1172,15 @@ def _column_choice(flow: JSON, world: World) -> str | None:
     return None
 
 
-_WRONG = {"boolean": "perhaps", "number": "many", "integer": "1.5", "date": "2024-02-30", "date_time": "soon", "time": "25:00", "duration": "x"}
+_WRONG = {
+    "boolean": "perhaps",
+    "number": "many",
+    "integer": "1.5",
+    "date": "2024-02-30",
+    "date_time": "soon",
+    "time": "25:00",
+    "duration": "x",
+}
 
 
 @_mutation
@@ -1311,7 +1331,13 @@ def _not_a_list(flow: JSON, world: World) -> str:
 def _loop_over_a_scalar(flow: JSON, world: World) -> str | None:
     for component, step in _steps(flow, world):
         for output in step.outputs:
-            if "block" not in component and type_of(output).kind in {"integer", "number", "text", "date_time", "record"}:
+            if "block" not in component and type_of(output).kind in {
+                "integer",
+                "number",
+                "text",
+                "date_time",
+                "record",
+            }:
                 pill = f"{{{{{component['order']}.{output.name}}}}}"
                 order = _append(flow, "FOREACH", inputs=[{"name": "items", "value": pill}])["order"]
                 _append(flow, "placeholder", block=order, category="action")
@@ -1381,7 +1407,7 @@ def _break(flow: JSON, world: World) -> str:
 def _break_in_the_loop(flow: JSON, world: World) -> str | None:
     last = flow["components"][-1]
     for component in _logic(flow, "FOREACH", "DOUNTIL"):
-        if last.get("block") == component["order"] and not last["definition"] == "END":
+        if last.get("block") == component["order"] and last["definition"] != "END":
             _append(flow, "CONTINUE", block=component["order"])
             return "break_outside_loop"
     return None

@@ -257,6 +257,7 @@ def test_valid_by_hand(data: JSON, servicenow: Instance) -> None:
 
 # -- where the contract is explicit ------------------------------------------------------------
 
+
 # FAILS: kinds table, field, conditions, template and approval are in no operator's `kinds`.
 # "every pill takes ISEMPTY/ISNOTEMPTY"
 @pytest.mark.parametrize("pill", ["table_name", "current", "current.number", "current.active", "changed_fields",
@@ -268,7 +269,9 @@ def test_every_pill_takes_isempty(pill: str, operator: str, servicenow: Instance
 
 
 # FAILS: a column of type table_name, field_name, conditions or template_value cannot be compared or set at all.
-@pytest.mark.parametrize("column", ["string", "table_name", "field_name", "conditions", "template_value", "never_heard_of"])
+@pytest.mark.parametrize(
+    "column", ["string", "table_name", "field_name", "conditions", "template_value", "never_heard_of"]
+)
 def test_a_column_of_any_type_can_be_compared(column: str) -> None:
     find = {"name": "find", "inputs": [{"name": "table", "type": "table_name"}, {"name": "conditions", "type": "conditions"},
                                        {"name": "values", "type": "template_value"}]}  # fmt: skip
@@ -409,7 +412,9 @@ def _branches(n: int) -> JSON:
 
 def _subflow(n: int) -> JSON:
     items = {"items": [{"name": f"i{i}", "type": "string"} for i in range(n)]}
-    return flow(*(step("log", log_message=f"{{{{inputs.i{i}}}}}") for i in range(n)), inputs=items, outputs={"items": []})
+    return flow(
+        *(step("log", log_message=f"{{{{inputs.i{i}}}}}") for i in range(n)), inputs=items, outputs={"items": []}
+    )
 
 
 def _walk(n: int) -> JSON:
@@ -430,7 +435,9 @@ HUGE: dict[str, Callable[[int], JSON]] = {
     "query": lambda n: flow(look("^".join(["active=true"] * n))),
     "query with OR": lambda n: flow(look("^OR".join(["caller_id.manager.name=x"] * n))),
     "walk in a query": lambda n: flow(step("look_up_records", table="sys_user", conditions="manager." * n + "name=x")),
-    "wrong walk in a query": lambda n: flow(step("look_up_records", table="sys_user", conditions="manager." * n + "nam")),
+    "wrong walk in a query": lambda n: flow(
+        step("look_up_records", table="sys_user", conditions="manager." * n + "nam")
+    ),
     "no operator": lambda n: flow(look("x" * n)),
     "capitals": lambda n: flow(look("A." * n)),
     "list": lambda n: flow(look("stateIN" + ",".join("1" * n))),

@@ -193,7 +193,9 @@ def test_headers() -> None:
         flow = compile_dsl(text, SERVICENOW)
         assert flow.trigger is not None and plain.trigger is not None
         assert flow.trigger.inputs == plain.trigger.inputs and flow.components == plain.components
-    subflow = compile_dsl("SUBFLOW\nINPUT who record sys_user\nOUTPUT n integer\nlog\n  log_message: {{inputs.who.name}}", SERVICENOW)
+    subflow = compile_dsl(
+        "SUBFLOW\nINPUT who record sys_user\nOUTPUT n integer\nlog\n  log_message: {{inputs.who.name}}", SERVICENOW
+    )
     assert subflow.is_subflow and subflow.trigger is None
     assert not compile_dsl("log", SERVICENOW).is_subflow
 
@@ -247,7 +249,9 @@ def test_conditions_cannot_be_injected(term: str) -> None:
 @pytest.mark.parametrize("text", ["a^priority=1", "a^EQ", "^", "^^", "a^ORb=1"])
 def test_templates_cannot_be_injected(text: str) -> None:
     for quoted in (json.dumps(text), f"'{text}'"):
-        assert ("bad_value", 2) in [(i.kind, i.line) for i in errors(f"create_record incident\n  values: short_description = {quoted}")]
+        assert ("bad_value", 2) in [
+            (i.kind, i.line) for i in errors(f"create_record incident\n  values: short_description = {quoted}")
+        ]
 
 
 def test_pills_conditions_cannot_be_injected() -> None:
@@ -268,7 +272,9 @@ def test_text_means_itself_or_is_refused(text: str) -> None:
         assert flow.components[0].get("conditions") == f"short_description={text}^active=true"
 
 
-@pytest.mark.parametrize("text", ['"\\ud800" log', 'ON "\\ud800" daily\n  time: 07:00', 'log\n  log_message: "\\ud800"'])
+@pytest.mark.parametrize(
+    "text", ['"\\ud800" log', 'ON "\\ud800" daily\n  time: 07:00', 'log\n  log_message: "\\ud800"']
+)
 def test_what_compiles_can_be_written(text: str) -> None:
     """FAILS: a lone surrogate in an annotation compiles; the flow cannot be printed or saved."""
     try:

@@ -5,6 +5,7 @@ each below the requirement it implements. `python -m tests.test_corpus` spells t
 again after a deliberate change of the language.
 """
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -208,7 +209,7 @@ ERRORS = [
 ]
 PAIRS = [
     pytest.param(before[3], after[3], id=f"line-{after[0]}")
-    for before, after in zip(FENCES, FENCES[1:], strict=False)
+    for before, after in itertools.pairwise(FENCES)
     if (before[1], after[1]) == ("flow", "json")
 ]
 JSON_ERRORS = [

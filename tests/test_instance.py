@@ -79,7 +79,7 @@ def test_the_examples(name: str) -> None:
         instance(triggers=[{"name": "x"}]),
         instance(tables=[{"name": "x", "extends": None}]),
         instance(steps=[{"name": "x" * 200}]),
-        instance(steps=[{"name": "naïve `quoted` \"name\" .*"}, {"name": "END"}]),
+        instance(steps=[{"name": 'naïve `quoted` "name" .*'}, {"name": "END"}]),
         instance(tables=[{"name": "t", "columns": [{"name": "c", "type": "no such type"}]}], more="ignored"),
     ],
 )
@@ -130,7 +130,9 @@ def test_many_choices_load_in_linear_time() -> None:
 
 def test_a_deep_line_of_tables() -> None:
     """FAILS: `Instance.lineage` recurses; 2,000 tables that each extend the one before end in RecursionError."""
-    tables = [{"name": f"t{i}", **({"extends": f"t{i - 1}"} if i else {"columns": [{"name": "c"}]})} for i in range(2000)]
+    tables = [
+        {"name": f"t{i}", **({"extends": f"t{i - 1}"} if i else {"columns": [{"name": "c"}]})} for i in range(2000)
+    ]
     loaded = Instance.from_json(instance(tables=tables))
     assert "c" in loaded.columns("t1999")
     assert loaded.is_a("t1999", "t0")
@@ -253,7 +255,9 @@ def test_damaged_instances_never_crash(data: JSON, draw: st.DataObject) -> None:
 
 def test_a_file_and_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"name": "a", "steps": [{"name": "x"}]}), encoding="utf-8")
-    (tmp_path / "b.json").write_text(json.dumps({"steps": [{"name": "naïve"}], "triggers": [{"name": "z"}]}), encoding="utf-8")
+    (tmp_path / "b.json").write_text(
+        json.dumps({"steps": [{"name": "naïve"}], "triggers": [{"name": "z"}]}), encoding="utf-8"
+    )
     (tmp_path / "notes.txt").write_text("not JSON", encoding="utf-8")
     assert [step.name for step in Instance.load(tmp_path / "a.json").steps] == ["x"]
     merged = Instance.load(str(tmp_path))

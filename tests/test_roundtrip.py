@@ -50,7 +50,7 @@ def test_generous_text_settles_after_one_round(drawn: tuple[Instance, Any], data
         if head.isdigit() and data.draw(st.booleans()):
             line = rest
         lines.append(data.draw(st.sampled_from(["", " ", "\t", "      "])) + line.strip())
-        lines.append(data.draw(st.sampled_from(["", "# a comment: \"IF\"", "   "])))
+        lines.append(data.draw(st.sampled_from(["", '# a comment: "IF"', "   "])))
     ending = data.draw(st.sampled_from(["\n", "\r\n"]))
     compiled = compile_dsl(ending.join(lines), instance)
     assert compiled == Flow.from_json(flow)

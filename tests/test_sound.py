@@ -69,7 +69,9 @@ def walked(seed: int, instance: Instance | None = None) -> tuple[Instance, Walke
         limits=rng.choice([Limits(), WIDE, Limits(steps=4, depth=2)]),
     )
     if instance.steps or outline.placeholders:
-        return instance, walk_flow(outline, vocabulary(rng.choice(["nemo", "smollm2"])), rng, rng.choice([5, 60, 150, 300]))
+        return instance, walk_flow(
+            outline, vocabulary(rng.choice(["nemo", "smollm2"])), rng, rng.choice([5, 60, 150, 300])
+        )
     return instance, walk_flow(outline, vocabulary("smollm2"), rng, 20)
 
 
