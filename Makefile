@@ -18,12 +18,13 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	@$(BIN)/flowdsl generate "$(REQUIREMENT)" -o $(VENV)/demo.json
+	@$(BIN)/flowdsl generate "$(REQUIREMENT)" --deadline 120 -o $(VENV)/demo.json
 	@$(BIN)/flowdsl decompile $(VENV)/demo.json
 	@cat $(VENV)/demo.json
 
+# Two processes of one thread each: with more threads they wait for each other.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -521,10 +521,14 @@ def _live(quiet: bool) -> Iterator[Callable[[Mapping[str, Any]], None] | None]:
     console = Console(stderr=True)
 
     def show(event: Mapping[str, Any]) -> None:
-        text = str(event.get("text") or "").rstrip()
-        if event.get("event") in {"trigger", "step", "inputs"} and text:
-            style = "dim" if event["event"] == "inputs" else None
-            console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        lines = str(event.get("text") or "").splitlines()
+        if event.get("event") == "inputs":
+            lines = [f"  {_owner(event.get('where', ''))}: {line}" for line in lines]
+        elif event.get("event") not in {"trigger", "step"}:  # warnings come with the result
+            return
+        for line in lines:
+            style = "dim" if line.startswith("  ") else None
+            console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     with console.status("working"):
         yield show
@@ -541,7 +545,8 @@ def _tell(result: "FlowResult") -> None:
     _tell_some(
         f"unsure, {_owner(choice.where)}: {choice.chosen!r} or {choice.alternative!r}" for choice in result.uncertain
     )
-    _tell_some(f"changed: {change}" for change in getattr(result, "diff", None) or ())
+    if diff := getattr(result, "diff", None):
+        _say(diff.rstrip() if isinstance(diff, str) else "\n".join(map(str, diff)))
 
 
 def _tell_some(told: Iterable[str]) -> None:

@@ -237,11 +237,11 @@ class Scope:
                 return Typed(ANY, name=rest)
             if here.table is None:
                 raise PillError("unknown_pill", f"the table of {here.name!r} is not known, so it has no {rest!r}")
-            for field, left in self.instance.prefixes(here.table, rest):
-                if not left or left.startswith("."):
-                    break
-            else:
+            walks = self.instance.prefixes(here.table, rest)
+            step = next((step for step in walks if not step[1] or step[1].startswith(".")), None)
+            if step is None:
                 raise PillError("unknown_pill", f"the table {here.table} has no field {rest.split('.')[0]!r}")
+            field, left = step
             here, rest = held(field), left[1:]
         return here
 

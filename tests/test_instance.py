@@ -302,7 +302,7 @@ def test_missing(name: str) -> None:
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInstance, match="no .json"):
+    with pytest.raises(InvalidInstance, match=r"no \.json"):
         Instance.load(tmp_path)
 
 

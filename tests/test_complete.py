@@ -1,0 +1,171 @@
+"""Completeness: every valid flow can come out, but for the bounds that `docs/rules.md` states.
+
+Each token of a flow's canonical text has its mask bit on, in both stages, with annotations that are
+spans of a requirement. A refusal must be explained by a bound that the refused line itself exceeds.
+"""
+
+import os
+import random
+import re
+from collections.abc import Iterator
+
+import pytest
+from accept import Refusal, refusals
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import Drawn, instances_with_flows
+from test_corpus import CASES, instance_of
+from test_sound import vocabulary
+
+from flowdsl.check import check_flow
+from flowdsl.compile import compile_dsl
+from flowdsl.instance import Instance
+from flowdsl.model import Component, Flow, Trigger
+from flowdsl.scope import PILL, Scope
+from flowdsl.specialise import input_slots, tables_of
+from flowdsl.syntax import Clause, OutlineLine, Value, parse_lines
+from flowdsl.tables import header_input, owner_of
+from grammars.inputs import (
+    COMPARED_DEPTH,
+    FIELD_DEPTH,
+    MAX_CLAUSES,
+    PILL_DEPTH,
+    TEXT_CHUNKS,
+    TEXT_LENGTH,
+    clashes,
+)
+from grammars.spelling import OPEN_NAME
+
+REQUIREMENT = 'When Ann "A." signs (twice!), tell {{her}}: the file\\folder is naïve 日本, and log it 3 times'
+_OPEN = re.compile(OPEN_NAME)
+_DECLARED = set("string integer decimal boolean date date_time duration time choice list html journal".split())
+
+
+# -- bounds ------------------------------------------------------------------------------------
+
+
+def bounds(refused: Refusal, flow: Flow, instance: Instance) -> Iterator[str]:
+    """The bounds of generation that the refused line exceeds."""
+    (line,), issues = parse_lines(refused.line)
+    assert not issues
+    if isinstance(line, OutlineLine):
+        yield from _declared(line, flow, instance)
+        return
+    at = None if refused.where == "trigger" else int(refused.where) - 1
+    scope = Scope.of(flow, instance)
+    slots = {slot.name: slot for slot in input_slots(scope, at)}
+    owner, definition = owner_of(scope, at)
+    assert definition is not None
+    named = header_input(definition)
+    fields = {field.name: field for field in definition.inputs}
+    if isinstance(line.value, Value):
+        if line.name not in slots and fields[line.name].type == "table_name":
+            yield "a table other than the one that the record implies"
+        yield from _value(line.value, PILL_DEPTH, instance)
+        return
+    table = slots[line.name].table if line.name in slots else None
+    yield from _clauses(line.value or (), table, instance)
+    assert owner is not None and (named is None or named.name in fields)
+
+
+def _declared(line: OutlineLine, flow: Flow, instance: Instance) -> Iterator[str]:
+    """Inputs and outputs of subflows."""
+    if line.form in {"input", "output"}:
+        if not _OPEN.fullmatch(line.names[0]):
+            yield "declared names are lower-case words"
+        if line.names[1] not in _DECLARED and len(line.names) < 3:
+            yield "declared types are the common ones, of a named table"
+    held = [item for items in (flow.inputs, flow.outputs) if items for item in items.items]
+    if len(held) > 6:
+        yield "six declared items"
+    if instance.is_open and any(not _OPEN.fullmatch(name) for name in line.names[1:]):
+        yield "open names are lower-case words"
+
+
+def _value(value: Value, depth: int, instance: Instance) -> Iterator[str]:
+    text = value.text
+    if value.form == "raw":
+        yield "no raw values"
+    if value.form in {"pill", "text"}:
+        for pill in PILL.findall(text):
+            if pill.count(".") - 1 > (3 if instance.is_open else depth):
+                yield "columns in a pill"
+        if any(len(part) > TEXT_LENGTH for part in PILL.split(text)):
+            yield "length of text"
+        if text.count("{") > TEXT_CHUNKS:
+            yield "pills and braces in a text"
+    if value.form == "words":
+        if re.search(r"\d{13}|\.\d{7}", text):
+            yield "digits of a number"
+        if re.match(r"\d{5,} days", text):
+            yield "days of a duration"
+        if re.match(r"\d{4}-\d\d-\d\d", text) and text[:2] not in {"19", "20"}:
+            yield "years 1900 to 2099"
+        if re.match(r"0 \w+s (ago|ahead)", text):
+            yield "a span is not empty"
+    if instance.is_open and value.form in {"words", "walk"}:
+        if not all(_OPEN.fullmatch(name) for name in value.names):
+            yield "open names are lower-case words"
+
+
+def _clauses(clauses: tuple[Clause, ...], table: str | None, instance: Instance) -> Iterator[str]:
+    if len(clauses) > MAX_CLAUSES:
+        yield "conditions in a query"
+    columns = tables_of(instance).columns(table) if table is not None and not instance.is_open else {}
+    for clause in clauses:
+        compared = isinstance(clause.left, str)
+        if compared and clause.left.count(".") - 1 > COMPARED_DEPTH:
+            yield "columns in a compared pill"
+        if not compared and len(clause.left) > FIELD_DEPTH:
+            yield "columns of a condition"
+        if not compared and clause.left[0] in clashes(columns):
+            yield "column names that another one continues as an operator"
+        if instance.is_open and not compared and not all(map(_OPEN.fullmatch, clause.left)):
+            yield "open names are lower-case words"
+        if clause.form == "several" and len(clause.values) > 16:
+            yield "values in a list"
+        if clause.form == "by_unit":
+            yield "SAMEAS without a unit"
+        if clause.form == "offset" and clause.amount == "0":
+            yield "a span is not empty"
+        if clause.word in {"SAMEAS", "NSAMEAS"} or clause.form == "offset" or "_FIELD" in clause.word:
+            if any(len(value.names) > 1 for value in clause.values) or instance.is_open or compared:
+                yield "columns compared with are the table's own"
+        for value in clause.values:
+            yield from _value(value, PILL_DEPTH if clause.join == "," else COMPARED_DEPTH, instance)
+
+
+# -- flows -------------------------------------------------------------------------------------
+
+
+def annotated(flow: Flow, seed: int) -> Flow:
+    """The flow with spans of whole words of the requirement as annotations."""
+    rng = random.Random(seed)
+    marks = [match.span() for match in re.finditer(r"\w+|[^\w\s]", REQUIREMENT)]
+
+    def one(owner: "Trigger | Component") -> "Trigger | Component":
+        first, last = sorted(rng.choices(marks, k=2))
+        return owner.model_copy(update={"annotation": REQUIREMENT[first[0] : last[1]]})
+
+    trigger = one(flow.trigger) if flow.trigger is not None else None
+    return flow.model_copy(update={"trigger": trigger, "components": tuple(map(one, flow.components))})
+
+
+@pytest.mark.parametrize("name", ["smollm2", "nemo"])
+@pytest.mark.parametrize(("instance", "requirement", "text"), CASES)
+def test_corpus_comes_out(instance: str, requirement: str, text: str, name: str) -> None:
+    known = instance_of(instance)
+    assert [*map(str, refusals(compile_dsl(text, known), known, vocabulary(name), requirement))] == []
+
+
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+
+
+@settings(max_examples=10_000 if THOROUGH else 60)
+@given(instances_with_flows(canonical=True), st.sampled_from(["smollm2", "nemo"]), st.integers(0, 99))
+def test_valid_flows_come_out(drawn: Drawn, name: str, seed: int) -> None:
+    instance, data = drawn
+    flow = annotated(Flow.from_json(data), seed)
+    assert check_flow(flow, instance) == []
+    for refused in refusals(flow, instance, vocabulary(name), REQUIREMENT):
+        assert list(bounds(refused, flow, instance)), str(refused)
