@@ -59,6 +59,8 @@ def bounds(refused: Refusal, flow: Flow, instance: Instance) -> Iterator[str]:
     named = header_input(definition)
     fields = {field.name: field for field in definition.inputs}
     if isinstance(line.value, Value):
+        if line.name not in slots and named is not None and owner.get(named.name) is None:
+            yield "a step that names no table takes no record of an unknown one"
         if line.name not in slots and fields[line.name].type == "table_name":
             yield "a table other than the one that the record implies"
         yield from _value(line.value, PILL_DEPTH, instance)
