@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from flowdsl.cli_data import data_app
 from flowdsl.errors import EnvironmentNotReady, FlowError, FlowIssue, InvalidFlow, InvalidInstance, UsageError
 
 if TYPE_CHECKING:
@@ -323,6 +324,7 @@ instance_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(instance_app, name="instance")
+app.add_typer(data_app, name="data")
 
 InstanceOption = Annotated[
     str, typer.Option("--instance", "-i", metavar="NAME|PATH", help="A bundled instance, a JSON file or a folder.")
