@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from decoding.embedded import embedded_path
     from decoding.errors import BudgetError, DecodeError, DecodingError, GrammarError, ModelError
     from decoding.matcher import Matcher, compile_grammar
-    from decoding.model import Model, load_model
+    from decoding.model import Model, load_model, load_tuned
     from decoding.processor import GrammarProcessor
     from decoding.vocabulary import Vocabulary
 
@@ -28,7 +28,7 @@ _HOMES = {
     "embedded": ("embedded_path",),
     "errors": ("BudgetError", "DecodeError", "DecodingError", "GrammarError", "ModelError"),
     "matcher": ("Matcher", "compile_grammar"),
-    "model": ("Model", "load_model"),
+    "model": ("Model", "load_model", "load_tuned"),
     "processor": ("GrammarProcessor",),
     "vocabulary": ("Vocabulary",),
 }
@@ -54,6 +54,7 @@ __all__ = [
     "decode",
     "embedded_path",
     "load_model",
+    "load_tuned",
     "minimum_tokens",
 ]
 

@@ -51,8 +51,9 @@ class TokenSequence:
     ) -> "TokenSequence":
         r"""Lay out a prompt, the outline that follows it, and for each step its prompt and its inputs.
 
-        >>> TokenSequence.of([5, 6], [7], [([8], [9])], eos=0)
-        TokenSequence(tokens=(5, 6, 7, 8, 9), positions=(0, 1, 2, 3, 4), labels=(-100, 7, 0, 9, 0), rows=(0, 0, 0, 1, 1))
+        >>> sequence = TokenSequence.of([5, 6], [7], [([8], [9])], eos=0)
+        >>> sequence.tokens, sequence.labels, sequence.rows
+        ((5, 6, 7, 8, 9), (-100, 7, 0, 9, 0), (0, 0, 0, 1, 1))
         """
         tokens, positions, labels, rows = [*prompt, *outline], [], [], []
         shared = len(tokens)
@@ -79,7 +80,7 @@ class Variation:
 
     missing: float = 0.1
     shuffled: float = 0.3
-    steps: int = 4
+    steps: int = 3
 
 
 def token_sequence(
@@ -116,9 +117,7 @@ def _header_inputs(scope: Scope, at: int):  # type: ignore[no-untyped-def]
     return [item for item in scope.tree.components[at].inputs if table and item.value == table][:1]
 
 
-def varied(
-    names: Suggested, flow: Flow, instance: Instance, rng: random.Random, variation: Variation
-) -> Suggested:
+def varied(names: Suggested, flow: Flow, instance: Instance, rng: random.Random, variation: Variation) -> Suggested:
     """Suggestions as a model may meet them: complete most of the time, in an order that says little."""
     scope = Scope.of(flow, instance)
     owners: list[int | None] = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]

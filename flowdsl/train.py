@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from decoding import Model
+from flowdsl.ask import prompt_start
 from flowdsl.errors import UsageError
 from flowdsl.files import write_whole
 from flowdsl.pairs import Pair
@@ -169,12 +170,6 @@ def _visits(
             sequence = token_sequence(pair, model.vocabulary, bos, rng)
             if len(sequence.tokens) <= recipe.longest:
                 yield sequence
-
-
-def prompt_start(model: Model) -> list[int]:
-    """The ids that begin every prompt of a tuned model: its BOS token, if it has one."""
-    bos = model.tokenizer.bos_token_id
-    return [] if bos is None else [bos]
 
 
 def _factor(step: int, minutes: float, recipe: Recipe) -> float:
