@@ -4,10 +4,11 @@
 
 For each instance: triggers among 4, steps among 12, tables among 5 for a whole requirement; tables among
 5 and columns among 10 for a step (its annotation, then its requirement). With words alone, embeddings
-alone, and both.
+alone, and both. At last, for which of the clauses of `fitting.json` the catalogue is said to have nothing.
 """
 
 import argparse
+import json
 import statistics
 import sys
 from collections.abc import Iterator
@@ -102,6 +103,12 @@ def main() -> int:
             found = measure(search, pairs, options.misses and way == "both")
             figures = ", ".join(f"{figure} {statistics.mean(values):.3f}" for figure, values in found.items())
             print(f"{name} ({len(pairs)} requirements), {way}: {figures}", flush=True)
+    cases_of = json.loads((ROOT / "tests" / "corpus" / "fitting.json").read_text(encoding="utf-8"))
+    search = Search(Instance.load(cases_of["instance"]))
+    false = [clause for clause in cases_of["fits"] if not search.has_step_for(clause)]
+    caught = [clause for clause in cases_of["lacks"] if not search.has_step_for(clause)]
+    print(f"placeholders: {len(false)} of {len(cases_of['fits'])} clauses that have a step, ", end="")
+    print(f"{len(caught)} of {len(cases_of['lacks'])} that have none")
     return 0
 
 

@@ -16,7 +16,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from importlib import resources
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ from flowdsl.clauses import clauses, is_event, is_timed, logic, opening
 from flowdsl.encoder import Encoder, Vectors
 from flowdsl.instance import Field, Instance, Step, Table, TriggerType, table_input
 from flowdsl.neighbours import Neighbours
+from flowdsl.tags import Tags, resolve_tags
 from flowdsl.vectors import Stored, file_stem, index_folder, vectors_of
 from flowdsl.words import STOP, Lexicon, spoken, stems
 
@@ -47,6 +49,13 @@ _KIND = 0.5
 _CENTRAL = 0.3
 #: What is taken off a score for being second to another of the same query: this times ln 2, for the third ln 3 ...
 _RANK = 0.4
+#: What the nearest table counts for in how well anything fits: flows do much to records without a step's words.
+_TABLE = 0.5
+#: Cosine from which on two texts say that the same is done.
+_ALIKE = 0.6
+#: Below this fit nothing in the catalogue does what a clause asks for. Of the annotations in tests/corpus
+#: 2 in 100 lie below; `benchmarks/retrieval.py` prints what it does to others.
+_LEAST_FIT = -0.15
 #: Of the steps suggested, the part that may be steps for any table.
 _STAPLES = 3
 _KEPT = 4096
@@ -67,12 +76,14 @@ class Suggestions:
 
     Attributes:
         logic: the flow logic that its steering words ask for.
+        unmatched: the clauses for which the catalogue has nothing.
     """
 
     triggers: tuple[TriggerType, ...]
     steps: tuple[Step, ...]
     tables: tuple[Table, ...]
     logic: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,14 +196,52 @@ class Search:
         everyday = [column for name in _EVERYDAY for column in ranking.best(self.queries(name), 1)]
         return with_reserve(ranking.best(queries, limit), everyday[: limit // 2], limit)
 
-    def suggest(self, requirement: str, steps: int = 12, triggers: int = 4, tables: int = 5) -> Suggestions:
-        """What may fit a requirement, at most so many of each."""
+    def suggest(
+        self, requirement: str, steps: int = 12, triggers: int = 4, tables: int = 5, *, tags: Tags | None = None
+    ) -> Suggestions:
+        """What may fit a requirement, at most so many of each.
+
+        Args:
+            tags: names that are to be among them; default: those that the requirement marks with ``#``.
+
+        Raises:
+            InvalidRequirement: the requirement refers to a name that there is not.
+        """
+        named = resolve_tags(requirement, self.instance) if tags is None else tags
+        text = named.text if tags is None else requirement
         return Suggestions(
-            tuple(self.triggers(requirement, triggers)),
-            tuple(self.steps(requirement, steps)),
-            tuple(self.tables(requirement, tables)),
-            logic(requirement),
+            tuple(_first(named.triggers, self.triggers(text, triggers), triggers)),
+            tuple(_first(named.steps, self.steps(text, steps), steps)),
+            tuple(_first(named.tables, self.tables(text, tables), tables)),
+            logic(text),
+            self.unmatched(text),
         )
+
+    def unmatched(self, requirement: str) -> tuple[str, ...]:
+        """The clauses of a requirement, after its beginning, for which the catalogue has nothing."""
+        first = opening(requirement) if is_timed(requirement) or is_event(requirement) else ""
+        parts = [part for part in clauses(requirement) if part not in clauses(first)]
+        self.queries(requirement)  # one pass for all of them
+        return tuple(part for part in parts if not self.has_step_for(part))
+
+    def has_step_for(self, clause: str) -> bool:
+        """Whether anything in the catalogue does what a clause asks for.
+
+        >>> search = Search.of(Instance.load("servicenow"))
+        >>> search.has_step_for("email the caller"), search.has_step_for("print a badge at reception")
+        (True, False)
+        """
+        return not clauses(clause) or self.fit(clause) >= _LEAST_FIT
+
+    def fit(self, clause: str) -> float:
+        """How much better the catalogue fits a clause than what other software does; without a model, infinity."""
+        if self._encoder is None or not self.instance.steps or not self._elsewhere.items:
+            return math.inf
+        asked = self.queries(clause)
+        whole = Queries(asked.texts[:1], None if asked.vectors is None else asked.vectors[:1], asked.handicap[:1])
+        step, foreign = (float(ranking.scores(whole)[1].max()) for ranking in (self._steps, self._elsewhere))
+        table = float(self._tables.scores(whole)[1].max()) if self.instance.tables else 0.0
+        return step + _TABLE * table - foreign
 
     @property
     def words(self) -> frozenset[str]:
@@ -246,6 +295,18 @@ class Search:
         return self._ranking("tables", self.instance.tables)
 
     @cached_property
+    def _elsewhere(self) -> Ranking[Step]:
+        """What software does that the catalogue has not: of a list of such things those unlike any step."""
+        lines = _elsewhere()
+        listed, own = self._ranking("elsewhere", lines).neighbours, self._steps.neighbours
+        if listed is None or own is None:
+            return self._ranking("elsewhere", lines)
+        _, cosines = own.nearest(listed.vectors.astype(np.float32), 1)
+        return self._ranking(
+            "elsewhere", tuple(line for line, near in zip(lines, cosines[:, 0], strict=True) if near < _ALIKE)
+        )
+
+    @cached_property
     def _by_table(self) -> dict[str, Ranking[Field]]:
         return {}
 
@@ -290,10 +351,23 @@ class Search:
             *instance.steps,
             *instance.tables,
             *(column for table in instance.tables for column in instance.columns(table.name).values()),
+            *_elsewhere(),
         )
         texts = list(dict.fromkeys(view for item in items for view in _views(item)))
         vectors, digest = vectors_of(instance.name, texts, self._encoder)
         return {text: row for row, text in enumerate(texts)}, vectors, digest
+
+
+@cache
+def _elsewhere() -> tuple[Step, ...]:
+    lines = (resources.files("flowdsl") / "elsewhere.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(Step(name=f"elsewhere {number}", label=line) for number, line in enumerate(lines))
+
+
+def _first(named: Sequence[N], best: list[N], limit: int) -> list[N]:
+    """The named items, then the best others; more than the limit only if more are named."""
+    names = {item.name for item in named}
+    return [*named, *(item for item in best if item.name not in names)][: max(limit, len(named))]
 
 
 def with_reserve(best: list[N], reserve: Sequence[N], limit: int) -> list[N]:
@@ -331,7 +405,7 @@ def _views(item: Step | TriggerType | Table | Field) -> list[str]:
 
 def _words(item: Step | TriggerType | Table | Field, views: Sequence[str]) -> list[str]:
     """What words are compared with, for each view: those of steps go with their names."""
-    if isinstance(item, Step | TriggerType):
+    if isinstance(item, Step | TriggerType) and not item.name.startswith("elsewhere "):
         return [f"{spoken(item.name)} {view}" for view in views]
     return list(views)
 

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from test_corpus import compiled, instance_of, read_corpus
+from test_corpus import CORPUS, compiled, instance_of, read_corpus
 
 from flowdsl import Instance
 from flowdsl.encoder import WHEEL, Encoder, RetrievalWarning, encoder_path
@@ -150,6 +150,40 @@ def test_twice_the_same_and_the_same_in_any_order(servicenow):
 def test_words_alone_leave_out_what_shares_none(words_alone):
     assert names(words_alone.tables("zzz qqq")) == []
     assert names(words_alone.triggers("when a mail arrives, zzz"))[0] == "email"
+
+
+# -- placeholders ------------------------------------------------------------------------------
+
+FITTING = json.loads((CORPUS / "fitting.json").read_text(encoding="utf-8"))
+
+
+def test_a_placeholder_where_nothing_fits_and_hardly_ever_where_something_does(search):
+    false = [clause for clause in FITTING["fits"] if not search.has_step_for(clause)]
+    caught = [clause for clause in FITTING["lacks"] if not search.has_step_for(clause)]
+    assert len(FITTING["fits"]) == len(FITTING["lacks"]) == 30
+    assert len(false) <= 0.02 * 30 and len(caught) >= 0.8 * 30
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_what_experts_found_a_step_for_is_seldom_called_missing(name):
+    search = Search.of(instance_of(name))
+    said = {c.annotation for flow in compiled(name) for c in flow.components if c.category != "flowlogic"} - {None}
+    assert sum(not search.has_step_for(text) for text in said) <= 0.04 * len(said)
+
+
+def test_what_another_catalogue_has_is_missing_only_elsewhere(search):
+    home = Search.of(instance_of("smart_home"))
+    for clause in ("turn off the lights in the office", "open the garage", "start the vacuum cleaner"):
+        assert home.has_step_for(clause) and not search.has_step_for(clause)
+
+
+def test_clauses_without_a_step_are_named(search):
+    requirement = "When an incident is created, email the caller, print a badge at reception and log it"
+    assert search.suggest(requirement).unmatched == ("print a badge at reception",)
+
+
+def test_words_alone_call_nothing_missing(words_alone):
+    assert words_alone.has_step_for("water the plants in the lobby")
 
 
 # -- any catalogue -----------------------------------------------------------------------------
