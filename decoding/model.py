@@ -97,7 +97,7 @@ class Model:
             DecodeError: out of memory.
         """
         ids = torch.tensor([list(tokens)], device=self.device)
-        last = {"logits_to_keep": 1} if _keeps_logits(type(self.network).forward) else {}
+        last = {"logits_to_keep": 1} if keeps_logits(type(self.network).forward) else {}
         try:
             out = self.network(input_ids=ids, past_key_values=past, use_cache=True, **last)
         except torch.OutOfMemoryError:
@@ -255,7 +255,8 @@ def _first_line(error: BaseException) -> str:
 
 
 @functools.cache
-def _keeps_logits(forward: Callable[..., Any]) -> bool:
+def keeps_logits(forward: Callable[..., Any]) -> bool:
+    """Whether a forward pass can be told of which positions the logits are wanted."""
     return "logits_to_keep" in inspect.signature(forward).parameters
 
 
