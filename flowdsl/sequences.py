@@ -20,10 +20,11 @@ from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.outline import pieces
 from flowdsl.pairs import Pair, instance_for
+from flowdsl.retrieve import Suggestions
 from flowdsl.scope import Scope
 from flowdsl.specialise import input_slots
 from flowdsl.tables import header_table, owner_of
-from flowdsl.tuned import STEPS, TABLES, TRIGGERS, Suggested, inputs_prompt, outline_prompt, suggested
+from flowdsl.tuned import STEPS, TABLES, TRIGGERS, inputs_prompt, outline_prompt, suggested
 
 #: Not predicted.
 IGNORED = -100
@@ -117,7 +118,7 @@ def _header_inputs(scope: Scope, at: int):  # type: ignore[no-untyped-def]
     return [item for item in scope.tree.components[at].inputs if table and item.value == table][:1]
 
 
-def varied(names: Suggested, flow: Flow, instance: Instance, rng: random.Random, variation: Variation) -> Suggested:
+def varied(names: Suggestions, flow: Flow, instance: Instance, rng: random.Random, variation: Variation) -> Suggestions:
     """Suggestions as a model may meet them: complete most of the time, in an order that says little."""
     scope = Scope.of(flow, instance)
     owners: list[int | None] = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]
