@@ -733,7 +733,9 @@ def _sizes(instance: "Instance") -> str:
 
 @instance_app.command("import")
 def import_(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="OpenAPI 3 (JSON or YAML) or CSV.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="OpenAPI 3 (JSON or YAML), CSV, or a folder of SDK declarations.")
+    ],
     name: Annotated[str, typer.Option("--name", help="What the instance is called.", show_default=False)] = "",
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.", show_default=False)

@@ -1,4 +1,4 @@
-"""Catalogues of other makes as instances: OpenAPI 3 (JSON or YAML), CSV, or the SDK package of ServiceNow.
+"""Catalogues of other makes as instances: OpenAPI 3 (JSON or YAML), CSV, or ServiceNow's SDK.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder:
@@ -16,6 +16,7 @@ from typing import Any
 
 from flowdsl.csv_catalogue import read_csv
 from flowdsl.errors import InvalidInstance
+from flowdsl.fluent import fluent_files, read_fluent
 from flowdsl.instance import Instance
 from flowdsl.openapi import read_openapi
 
@@ -29,27 +30,26 @@ def import_instance(path: str | Path, name: str = "") -> dict[str, Any]:
     """The JSON of an instance, checked, of a file in another format.
 
     Args:
-        path: ``.csv`` or ``.tsv``; otherwise an OpenAPI 3 document.
+        path: ``.csv`` or ``.tsv``; a folder or an npm archive of SDK declarations; otherwise an OpenAPI 3 document.
         name: of the instance; default: from the document or the file.
 
     Raises:
         InvalidInstance: the file is missing, of no known format, or has problems; `problems` lists them.
     """
     source = Path(path)
-    text = _text(source)
     plain = re.sub(r"[^\w]+", "-", source.stem.lower()).strip("-") or "imported"
-    if source.suffix.lower() in {".csv", ".tsv"}:
-        data = read_csv(text, name or plain)
+    if source.is_dir() or source.suffix.lower() in {".tgz", ".gz"}:
+        data = read_fluent(fluent_files(source), name or plain)
+    elif source.suffix.lower() in {".csv", ".tsv"}:
+        data = read_csv(_text(source), name or plain)
     else:
-        data = read_openapi(_document(source, text), name)
+        data = read_openapi(_document(source, _text(source)), name)
     made: dict[str, Any] = Instance.from_json(data).model_dump(mode="json", exclude_defaults=True)
     return made
 
 
 def _text(source: Path) -> str:
     try:
-        if source.is_dir():
-            raise InvalidInstance(f"{source} is a folder: name the OpenAPI document or the CSV file in it")
         if source.stat().st_size > _LARGEST:
             raise InvalidInstance(f"{source} is larger than {_LARGEST // 1_000_000} MB")
         text = source.read_text(encoding="utf-8-sig")

@@ -23,7 +23,7 @@ from typing import Any
 
 from flowdsl.errors import InvalidInstance
 from flowdsl.model import PLACEHOLDER
-from flowdsl.words import spoken
+from flowdsl.words import first_words, spoken
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 _TYPES = {"integer": "integer", "number": "decimal", "boolean": "boolean", "string": "string"}
@@ -32,7 +32,6 @@ _FORMATS = {"date": "date", "date-time": "date_time", "time": "time", "duration"
 _HEADERS = frozenset({"accept", "content-type", "authorization"})
 _UNSAFE = re.compile(r"[{}^=<>!@.\s\x00-\x1f\x7f\u2028\u2029]+")
 _NAME = 120
-_DESCRIPTION = 300
 #: References followed and objects opened on the way to one schema.
 _DEPTH = 40
 #: Schemas opened in all; some large public documents need 100,000.
@@ -125,7 +124,7 @@ class _Reader:
         return {
             "name": name,
             "label": label[:_NAME],
-            "description": _first_words(_text(operation.get("description"))),
+            "description": first_words(_text(operation.get("description"))),
             "inputs": _unique(fields),
             "outputs": _unique(self._outputs(operation, name, place)),
         }
@@ -141,7 +140,7 @@ class _Reader:
                     yield {
                         "name": free,
                         "label": (_text(operation.get("summary")) or spoken(name) or name)[:_NAME],
-                        "description": _first_words(_text(operation.get("description"))),
+                        "description": first_words(_text(operation.get("description"))),
                         "outputs": _unique(outputs),
                     }
                 except _Problem as problem:
@@ -463,15 +462,6 @@ def _safe(name: str) -> str:
 
 def _label(merged: Json, name: str) -> str:
     return (_text(merged.get("title")) or spoken(name) or name)[:_NAME].strip()
-
-
-def _first_words(text: str) -> str:
-    """The beginning of a description, to the end of a sentence where there is one."""
-    bare = re.sub(r"<[^>]{0,200}>|[*`_#]{1,3}(?=\w)|(?<=\w)[*`]{1,3}", "", text)
-    if len(bare) <= _DESCRIPTION:
-        return bare
-    cut = bare[:_DESCRIPTION]
-    return cut[: cut.rfind(". ") + 1] or cut[: cut.rfind(" ")]
 
 
 def _distinct(name: str, taken: Any) -> str:

@@ -68,6 +68,20 @@ def spoken(name: str) -> str:
     return " ".join(_PART.findall(name))
 
 
+def first_words(text: str, most: int = 300) -> str:
+    """The beginning of a description without markup, to the end of a sentence where there is one.
+
+    >>> first_words("<p>Deletes a *file*.</p> It is gone for good.", 30)
+    'Deletes a file.'
+    """
+    bare = re.sub(r"<[^>]{0,200}>|[*`_#]{1,3}(?=\w)|(?<=\w)[*`]{1,3}", "", text)
+    bare = " ".join(bare.split())
+    if len(bare) <= most:
+        return bare
+    cut = bare[:most]
+    return cut[: cut.rfind(". ") + 1] or cut[: cut.rfind(" ")]
+
+
 @lru_cache(maxsize=200_000)
 def _stem(word: str) -> str:
     return str(_STEM.stemWord(word))

@@ -1,6 +1,8 @@
 """Foreign catalogues: what a document says is in the instance, what it says wrongly is told."""
 
+import contextlib
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from flowdsl import Instance, check_flow, compile_dsl
 from flowdsl.csv_catalogue import COLUMNS, read_csv
 from flowdsl.errors import InvalidInstance
+from flowdsl.fluent import Literals, NotLiteral
 from flowdsl.importing import import_instance
 from flowdsl.openapi import read_openapi
 
@@ -307,6 +310,84 @@ def test_any_csv_is_read_or_refused(rows):
         assert str(error)
 
 
+# -- the SDK of ServiceNow ---------------------------------------------------------------------
+
+PROJECT = {
+    "src/loan.now.ts": """
+import { Table, StringColumn } from '@servicenow/sdk/core'
+// a comment with { and "
+export const x_acme_loan = Table({
+    name: 'x_acme_loan', label: 'Loan', extends: 'task',
+    schema: {
+        amount: GenericColumn({ columnType: 'currency', label: 'Amount' }),
+        status: ChoiceColumn({ choices: { paid: { label: 'Paid', sequence: 2 }, open: { label: 'Op' + 'en', sequence: 1 } } }),
+        owner: ReferenceColumn({ label: 'Owner', referenceTable: 'x_acme_person' }),
+        site: ReferenceColumn({ label: 'Site', referenceTable: 'cmn_location' }),
+        opened_at: DateTimeColumn({}), 'bad{name': StringColumn({}), note: 3 as any,
+    },
+})
+export const x_acme_person = Table({ name: 'x_acme_person', schema: { name: StringColumn({ label: `Full\\u0020name` }) } })
+""",
+    "src/actions/remind.now.ts": """
+export const remindOwner = Action({
+    name: 'Remind Owner', description: `<p>Writes to the owner.</p>`,
+    inputs: { loan: DocumentIdColumn({ label: 'Loan', mandatory: true }), table: TableNameColumn({ default: 'x_acme_loan' }) },
+    outputs: { record: DocumentIdColumn({ label: 'Record', dependent: 'table' }), ok: BooleanColumn({}) },
+})
+export const other = Unknown({ a: 1 })
+export const placeholder = Action({ name: 'not ours' })
+""",
+    "src/triggers/t.now.ts": "export const t = TriggerDefinition({ name: 'Overdue', type: 'loan_overdue', outputs: {} })",
+    "node_modules/x/y.now.ts": "export const z = Action({ name: 'z' })",
+    "src/readme.md": "export const z = Action({ name: 'z' })",
+}
+
+
+@pytest.fixture
+def project(tmp_path):
+    for name, text in PROJECT.items():
+        path = tmp_path / "Acme App" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "Acme App"
+
+
+def test_declarations_become_an_instance(project):
+    instance = Instance.from_json(import_instance(project))
+    assert instance.name == "acme-app" and [table.name for table in instance.tables] == ["x_acme_loan", "x_acme_person"]
+    columns = {c.name: (c.label, c.type, c.reference) for c in instance.table_by_name["x_acme_loan"].columns}
+    assert columns == {
+        "amount": ("Amount", "decimal", None), "status": ("Status", "choice", None), "opened_at": ("Opened at", "date_time", None),
+        "owner": ("Owner", "reference", "x_acme_person"), "site": ("Site", "reference", None),
+    }  # fmt: skip
+    assert [c.label for c in instance.columns("x_acme_loan")["status"].choices] == ["Open", "Paid"]
+    assert instance.columns("x_acme_person")["name"].label == "Full name"
+    (step,) = instance.steps
+    assert (step.name, step.label, step.description) == ("remind_owner", "Remind Owner", "Writes to the owner.")
+    assert step.inputs[0].mandatory and step.inputs[0].type == "record" and step.inputs[1].default == "x_acme_loan"
+    assert [(o.name, o.reference) for o in step.outputs] == [("record", "$table"), ("ok", None)]
+    assert [(t.name, t.label) for t in instance.triggers] == [("loan_overdue", "Overdue")]
+
+
+def test_an_archive_is_the_same_as_its_folder(project, tmp_path):
+    with tarfile.open(tmp_path / "acme-app.tgz", "w:gz") as archive:
+        archive.add(project / "src", "package/src")
+    assert import_instance(tmp_path / "acme-app.tgz") == import_instance(project)
+
+
+@pytest.mark.parametrize("text", ["Action({a: (b) => c})", "Action({a: ", "Action({a: ...b})", "Action(" + "[" * 5000])
+def test_declarations_that_are_no_literals_are_named(project, text):
+    (project / "src" / "bad.now.ts").write_text(f"export const bad = {text}")
+    with pytest.raises(InvalidInstance, match=r"bad\.now\.ts: cannot read bad: "):
+        import_instance(project)
+
+
+@given(st.text(alphabet="{}[](),:'\"`\\\\ +ab1.as<>=u", max_size=60))
+def test_any_text_is_a_literal_or_refused(text):
+    with contextlib.suppress(NotLiteral, ValueError):
+        Literals(text).value()
+
+
 # -- files -------------------------------------------------------------------------------------
 
 
@@ -326,7 +407,7 @@ def test_files_that_cannot_be_read(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidInstance, match=message):
         import_instance(tmp_path / name)
-    with pytest.raises(InvalidInstance, match="folder"):
+    with pytest.raises(InvalidInstance, match="is declared"):
         import_instance(tmp_path)
     with pytest.raises(InvalidInstance, match="cannot read"):
         import_instance(tmp_path / "no")
