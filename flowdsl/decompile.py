@@ -176,6 +176,8 @@ def _derived(
     if header_input(definition) is None and (at is None or scope.implied_table(at) != item.value):
         return None
     others = [other.name for other in owner.inputs if other is not item]
+    if not {field.name for field in definition.inputs}.issuperset(others):
+        return None  # another instance's step of the same name: where the table belongs is not known
     return item if owner.inputs.index(item) == table_place(definition, named, others) else None
 
 

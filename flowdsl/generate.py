@@ -36,14 +36,11 @@ from flowdsl.requirement import Requirement, forms_of, read_requirement
 from flowdsl.result import FlowResult, FlowStats
 from flowdsl.retrieve import Search
 from flowdsl.scope import Scope
-from flowdsl.specialise import NO_INPUTS, specialised_inputs
+from flowdsl.specialise import NO_INPUTS, inputs_constraint
 from flowdsl.tables import header_input, owner_of
 
 #: Tokens of a flow unless the caller says otherwise: some forty steps.
 DEFAULT_TOKENS = 1500
-
-#: What ends an input line, best first: for running out of budget.
-INPUT_CLOSERS = ("\n", '"\n', "}}\n", '}}"\n')
 
 #: Is told what becomes final: {"event": "trigger" | "step" | "inputs" | "warning" | "done", "text": ...}.
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -230,7 +227,7 @@ class _Run:
         scope = state.scope()
         owners: list[int | None] = [None] if state.trigger is not None else []
         owners += range(len(state.components))
-        return {at: minimum_tokens(self.model.vocabulary, _constraint(scope, at)) for at in owners}
+        return {at: minimum_tokens(self.model.vocabulary, inputs_constraint(scope, at)) for at in owners}
 
     def _inputs(self, drawn: "_Drawn") -> "_Filled":
         """The second stage: the inputs of the trigger and of every step, in order."""
@@ -241,7 +238,7 @@ class _Run:
         for at, needed in drawn.needed.items():
             reserved -= needed
             scope = Scope.of(flow, self.instance, state.loops)
-            constraint = _constraint(scope, at)
+            constraint = inputs_constraint(scope, at)
             if constraint.grammar == NO_INPUTS:
                 continue
             prompt = self.model.chat(inputs_messages(self.requirement.text, scope, outline, at))
@@ -285,10 +282,6 @@ class _Run:
                 self.tell("trigger" if line.startswith("ON ") else "step", line)
 
         return on_text
-
-
-def _constraint(scope: Scope, at: int | None) -> Constraint:
-    return Constraint(specialised_inputs(scope, at), INPUT_CLOSERS)
 
 
 @dataclass(frozen=True)
@@ -344,7 +337,7 @@ def fill_inputs(
     if issues := [issue for issue in check_flow(bare, whole) if issue.kind != "missing_input"]:
         raise InvalidFlow(f"the outline has issues: {issues[0]}", tuple(issues))
     state = Outline(whole, trigger=bare.trigger, components=bare.components, loops=loops)
-    needed = {at: minimum_tokens(chosen.vocabulary, _constraint(state.scope(), at)) for at in wanted}
+    needed = {at: minimum_tokens(chosen.vocabulary, inputs_constraint(state.scope(), at)) for at in wanted}
     filled = run._inputs(_Drawn(state, needed, 0, FlowStats(), ()))
     if issues := check_flow(filled.flow, whole):
         raise InvalidFlow(f"the steps that were not filled have issues: {issues[0]}", tuple(issues))

@@ -236,6 +236,8 @@ class Outline:
             held = sum(1 for component in self.components if component.block == order)
             if block.is_kind("TRY"):
                 needed += (not held) + 2
+            elif block.is_kind("DOUNTIL"):
+                needed += not self._sees_a_pill(order - 1) or not held
             elif block.is_kind("PARALLEL"):
                 needed += 2 * max(0, 2 - held)
             else:
@@ -272,12 +274,18 @@ class Outline:
                 words["BRANCH"] = None
         if inside and inside[-1].is_kind("END"):
             return words
+        waits = top is not None and top.is_kind("DOUNTIL") and not self._sees_a_pill(self.stack[-1] - 1)
+        if room < 1 and waits:
+            # The last step that there is room for must give the pill that the condition needs.
+            return words | self._pill_words()
         if room < 1 and inside:
             return words
         words |= self._logic_words(room)
         words |= self._step_words()
         if self.placeholders:
             words["PLACEHOLDER"] = None
+        if waits:
+            del words["STOP"]
         return words
 
     def _next_reach(self) -> Reach:
@@ -292,10 +300,8 @@ class Outline:
             spare = room + (0 if self._inside() else 1)
             fits = {kind for kind, inner in _OPENERS.items() if spare >= 1 + inner}
             if reach.pills:
-                words |= dict.fromkeys(fits & {"IF", "DOUNTIL"})
-            elif "DOUNTIL" in fits and self._gives_pills(reach):
-                words["DOUNTIL"] = None
-            words |= dict.fromkeys(fits & {"PARALLEL", "TRY"})
+                words |= dict.fromkeys(fits & {"IF"})
+            words |= dict.fromkeys(fits & {"DOUNTIL", "PARALLEL", "TRY"})
             if reach.lists and "FOREACH" in fits:
                 words["FOREACH"] = tuple(map(spell_name, sorted(filter(None, reach.lists)))) or None
         words["TIMER"] = None
@@ -308,9 +314,11 @@ class Outline:
             words["GOBACKTO"] = None
         return words
 
-    def _gives_pills(self, reach: Reach) -> bool:
-        """Whether some step can stand here that gives the first pill."""
-        return any(step.outputs and reach.fills(self.instance, step) for step in self.instance.steps)
+    def _pill_words(self) -> dict[str, tuple[str, ...] | None]:
+        """The words of the steps that give a pill."""
+        giving = {spell_name(step.name) for step in self.instance.steps if step.outputs}
+        words = {word: tables for word, tables in self._step_words().items() if word in giving}
+        return words | {"TIMER": None}
 
     def _step_words(self) -> dict[str, tuple[str, ...] | None]:
         reach = self._next_reach()
@@ -415,7 +423,7 @@ def _table_inputs(line: OutlineLine, definition: Step | TriggerType) -> tuple[In
 
 def read_outline(text: str, outline: Outline) -> Outline:
     """The state after a whole outline text, one line after the other."""
-    for line in text.splitlines():
+    for line in text.split("\n")[:-1]:  # not splitlines: an annotation may hold other line separators
         outline = replace(outline, declared=()) if line == "SUBFLOW" else outline._with(line)
     return outline
 

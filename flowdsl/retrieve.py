@@ -72,10 +72,11 @@ class Named(Protocol):
 T = TypeVar("T", Step, TriggerType, Table, Field)
 
 
-def stems(text: str) -> list[str]:
+def stems(text: str, synonyms: bool = True) -> list[str]:
     """The stems of the words that say something, with what the catalogue may call them."""
     words = [word for word in (w.lower() for w in _WORD.findall(text)) if word not in _STOP]
-    words += [synonym for word in words for synonym in _SYNONYMS.get(word, ())]
+    if synonyms:
+        words += [synonym for word in words for synonym in _SYNONYMS.get(word, ())]
     return [_STEM.stemWord(word) for word in words]
 
 

@@ -20,7 +20,7 @@ from functools import cached_property
 
 from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.logic import LOGIC
-from flowdsl.model import Component, Flow, Item, Trigger
+from flowdsl.model import Component, Flow, Input, Item, Trigger
 from flowdsl.tree import Tree
 from flowdsl.typed import Typed, held
 from grammars.kinds import ANY, LISTS, RECORDS, kind_of
@@ -81,6 +81,12 @@ class Scope:
         """
         items = flow.inputs.items if flow.inputs else ()
         return cls(instance, Tree(flow.components), flow.trigger, items, loops)
+
+    def with_inputs(self, at: int, inputs: Sequence[Input]) -> "Scope":
+        """The scope with other inputs of one step."""
+        components = list(self.tree.components)
+        components[at] = components[at].model_copy(update={"inputs": tuple(inputs)})
+        return Scope(self.instance, Tree(tuple(components)), self.trigger, tuple(self.items.values()), self.loops)
 
     # -- definitions ---------------------------------------------------------------------------
 

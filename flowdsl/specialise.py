@@ -5,12 +5,14 @@ from dataclasses import replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
+from decoding import Constraint
 from flowdsl.check import SLA_TIMER, goback_targets, percentages_before
 from flowdsl.check_inputs import CATALOG_PREFIX, CATALOG_TRIGGER, RECORD_TRIGGERS, WAIT_STEP, runs_on_update
 from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.logic import TIMER_INPUTS
-from flowdsl.scope import Scope, record_input
-from flowdsl.tables import governing_table, header_input, owner_of
+from flowdsl.model import Input
+from flowdsl.scope import PILL, Scope, record_input
+from flowdsl.tables import GOVERNED, governing_table, header_input, owner_of, record_governs
 from flowdsl.typed import Typed, held, typed_of
 from grammars.inputs import inputs_grammar, timer_grammar
 from grammars.kinds import kind_of
@@ -19,6 +21,9 @@ from grammars.vocabulary import Line, Slot, Source
 
 #: The grammar of a step that takes none: a placeholder.
 NO_INPUTS = 'start: ""\n'
+
+#: What ends an input line, best first: for running out of budget.
+INPUT_CLOSERS = ("\n", '"\n', "}}\n", '}}"\n')
 
 
 class InstanceTables:
@@ -77,6 +82,39 @@ def slot_of(typed: Typed) -> Slot:
     return Slot(typed.kind, typed.table, tuple(spell_label(choice.label) for choice in typed.choices))
 
 
+def inputs_constraint(scope: Scope, at: int | None) -> Constraint:
+    """What the inputs of a step (by index; None: the trigger) can be.
+
+    Where only the record says which table the step works on, the record comes first and the rest follows
+    from it, in a segment of its own.
+
+    Raises:
+        grammars.text.Empty: the step cannot be filled here.
+    """
+    _, definition = owner_of(scope, at)
+    if at is None or definition is None or not record_governs(definition):
+        return Constraint(specialised_inputs(scope, at), INPUT_CLOSERS)
+    taken = record_input(definition)
+    assert taken is not None
+    needed = any(field.mandatory and kind_of(field.type) in GOVERNED for field in definition.inputs)
+    bare = scope.with_inputs(at, ())
+    record = replace(_line(bare, at, taken, definition), mandatory=taken.mandatory or needed, known=needed)
+
+    def rest(text: str) -> Constraint:
+        pill = PILL.search(text)
+        known = bare.with_inputs(at, (Input(name=taken.name, value=pill.group()),)) if pill else bare
+        lines = [line for line in input_slots(known, at) if line.name != taken.name]
+        typed = [line for line in lines if line.slot.kind not in GOVERNED or line.table is not None]
+        return Constraint(_grammar(known, at, typed), INPUT_CLOSERS)
+
+    return Constraint(_grammar(bare, at, [record]), INPUT_CLOSERS, rest)
+
+
+def _grammar(scope: Scope, at: int | None, lines: Sequence[Line]) -> str:
+    sources = [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
+    return inputs_grammar(lines, sources, tables_of(scope.instance))
+
+
 def specialised_inputs(scope: Scope, at: int | None) -> str:
     """The inputs grammar of a step (by index) or of the trigger (`at` None).
 
@@ -86,14 +124,13 @@ def specialised_inputs(scope: Scope, at: int | None) -> str:
     Raises:
         grammars.text.Empty: the step cannot be filled here.
     """
-    sources = [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
-    tables = tables_of(scope.instance)
     _owner, definition = owner_of(scope, at)
     if definition is None:
         return NO_INPUTS
     lines = input_slots(scope, at)
     if definition.name != "TIMER" or at is None or not scope.tree.components[at].is_logic:
-        return inputs_grammar(lines, sources, tables)
+        return _grammar(scope, at, lines)
+    sources = [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
     by_name = {line.name: line for line in lines}
     kinds = [
         [
@@ -102,7 +139,7 @@ def specialised_inputs(scope: Scope, at: int | None) -> str:
         ]
         for kind, names in TIMER_INPUTS.items()
     ]
-    return timer_grammar(sources, tables, kinds)
+    return timer_grammar(sources, tables_of(scope.instance), kinds)
 
 
 def input_slots(scope: Scope, at: int | None) -> list[Line]:
@@ -117,7 +154,7 @@ def input_slots(scope: Scope, at: int | None) -> list[Line]:
     for field in definition.inputs:
         if field is on_line:
             continue
-        if tableless and (field is taken or kind_of(field.type) in {"conditions", "template", "field"}):
+        if tableless and (field is taken or kind_of(field.type) in GOVERNED):
             if governing_table(scope, at, field) is None:
                 continue
         if field is named and taken is not None:
@@ -125,7 +162,7 @@ def input_slots(scope: Scope, at: int | None) -> list[Line]:
             continue
         line = _line(scope, at, field, definition)
         if field is taken and named is not None and named is not on_line and not field.mandatory:
-            line = replace(line, instead=_line(scope, at, named, definition))
+            line = replace(line, mandatory=named.mandatory, instead=_line(scope, at, named, definition))
         lines.append(line)
     return lines
 
@@ -135,7 +172,7 @@ def _line(scope: Scope, at: int | None, field: Field, definition: Step | Trigger
     if field.type == "step" and at is not None:
         words = tuple(map(str, goback_targets(scope.tree, at)))
         return Line(field.name, Slot("step"), field.mandatory, words=words)
-    if kind in {"conditions", "template", "field"}:
+    if kind in GOVERNED:
         logic = at is not None and scope.tree.components[at].is_logic
         on_change = at is None and isinstance(definition, TriggerType) and runs_on_update(definition)
         return Line(

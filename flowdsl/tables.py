@@ -13,6 +13,9 @@ from flowdsl.scope import PillError, Scope, record_input
 from flowdsl.typed import Typed
 from grammars.kinds import kind_of
 
+#: Kinds of inputs that are about the columns of a table.
+GOVERNED = frozenset({"conditions", "template", "field"})
+
 
 def owner_of(scope: Scope, at: int | None) -> tuple[Component | Trigger, Step | TriggerType | None]:
     """A step, or the trigger (`at` None), and its definition."""
@@ -38,9 +41,19 @@ def header_input(definition: Step | TriggerType | None) -> Field | None:
     named = table_input(definition.inputs) if definition is not None else None
     if definition is None or named is None:
         return None
-    governs = any(kind_of(field.type) in {"conditions", "template", "field"} for field in definition.inputs)
+    governs = any(kind_of(field.type) in GOVERNED for field in definition.inputs)
     typed = any(output.reference == f"${named.name}" for output in definition.outputs)
     return named if governs or typed or record_input(definition) is None else None
+
+
+def record_governs(definition: Step | TriggerType | None) -> bool:
+    """Whether only the record pill says which table types the step's conditions, templates or field names."""
+    return (
+        definition is not None
+        and table_input(definition.inputs) is None
+        and record_input(definition) is not None
+        and any(kind_of(field.type) in GOVERNED for field in definition.inputs)
+    )
 
 
 def table_is_optional(definition: Step | TriggerType) -> bool:
@@ -51,7 +64,7 @@ def table_is_optional(definition: Step | TriggerType) -> bool:
     taken = record_input(definition)
     if taken is not None and taken.mandatory:
         return False
-    governed = (field for field in definition.inputs if kind_of(field.type) in {"conditions", "template", "field"})
+    governed = (field for field in definition.inputs if kind_of(field.type) in GOVERNED)
     return named.default is not None or not any(field.mandatory for field in governed)
 
 

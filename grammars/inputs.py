@@ -119,10 +119,14 @@ class _Inputs:
     def line(self, line: Line) -> str:
         name = f"line_{self.count}"
         self.count += 1
-        options = [f'{literal(spell_name(line.name) + ": ")} {self.value(line)} "\\n"']
-        if line.instead is not None:
-            options.append(f'{literal(spell_name(line.instead.name) + ": ")} {self.value(line.instead)} "\\n"')
+        options = [option for one in (line, line.instead) if one is not None for option in self._spelled(one)]
         return self.sheet.rule(name, options)
+
+    def _spelled(self, line: Line) -> list[str]:
+        try:
+            return [f'{literal(spell_name(line.name) + ": ")} {self.value(line)} "\\n"']
+        except Empty:
+            return []
 
     def value(self, line: Line) -> str:
         kind = line.slot.kind

@@ -8,8 +8,10 @@ from flowdsl.decompile import input_lines, outline_text
 from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.outline import Limits, Outline
-from flowdsl.scope import Scope
-from flowdsl.specialise import specialised_inputs
+from flowdsl.scope import Scope, record_input
+from flowdsl.specialise import inputs_constraint
+from flowdsl.tables import owner_of
+from grammars.spelling import spell_name
 from grammars.text import Empty
 
 WIDE = Limits(steps=60, depth=20, repeats=60)
@@ -43,15 +45,30 @@ def refusals(
     yield from outline_refusals(outline_text(flow, instance), start.constraint(), vocabulary)
     scope = Scope.of(flow, instance)
     for at in [*([None] if flow.trigger is not None else []), *range(len(flow.components))]:
-        text = "".join(f"{line}\n" for line in input_lines(scope, at))
+        lines = [f"{line}\n" for line in input_lines(scope, at)]
         where: str | int = "trigger" if at is None else flow.components[at].order
         try:
-            grammar = specialised_inputs(scope, at)
+            constraint = inputs_constraint(scope, at)
         except Empty as empty:
-            yield Refusal(where, text, f"<Empty {empty}>", "")
+            yield Refusal(where, "".join(lines), f"<Empty {empty}>", "")
             continue
-        if problem := refusal(text, Constraint(grammar), vocabulary):
-            yield replace(problem, where=where)
+        record = f"{_record_name(scope, at)}: "
+        head = [line for line in lines if line.startswith(record)] if constraint.then is not None else lines
+        tail = [line for line in lines if line not in head]
+        for part in (head, tail):
+            problem = refusal("".join(part), replace(constraint, then=None), vocabulary)
+            if problem:
+                yield replace(problem, where=where)
+                break
+            following = constraint.after("".join(part))
+            if following is None:
+                break
+            constraint = following
+
+
+def _record_name(scope: Scope, at: int | None) -> str:
+    taken = record_input(definition) if (definition := owner_of(scope, at)[1]) is not None else None
+    return spell_name(taken.name) if taken is not None else ""
 
 
 def outline_refusals(text: str, constraint: Constraint | None, vocabulary: Vocabulary) -> Iterator[Refusal]:

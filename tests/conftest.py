@@ -1,4 +1,8 @@
-"""Hypothesis profiles: the default is quick, HYPOTHESIS_PROFILE=thorough draws 10,000 examples a property."""
+"""Hypothesis profiles: the default is quick, HYPOTHESIS_PROFILE=thorough draws 10,000 examples a property.
+
+The default draws the same examples each time, so that a change is judged by what it changes; the thorough
+one draws new ones.
+"""
 
 import os
 import sys
@@ -11,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 _HEALTH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
-settings.register_profile("default", max_examples=150, deadline=None, suppress_health_check=_HEALTH)
+settings.register_profile("default", max_examples=150, derandomize=True, deadline=None, suppress_health_check=_HEALTH)
 settings.register_profile("thorough", max_examples=10_000, deadline=None, suppress_health_check=_HEALTH)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

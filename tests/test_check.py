@@ -75,7 +75,7 @@ CASES: list[tuple[str, Any, int | str]] = [
     ("unknown_step", flow(LOG, step("fly")), 2),
     ("unknown_step", flow(step("DECISION")), 1),
     ("unknown_step", flow({"category": "action"}), 1),
-    ("unknown_step", flow(step("")), 1),  # FAILS: an empty definition is no issue at all
+    ("unknown_step", flow(step("")), 1),  # an empty definition is no issue at all
     ("unknown_input", flow(step("log", volume="11")), 1),
     ("unknown_input", flow(LOG, trigger={**DAILY, "inputs": [*DAILY["inputs"], {"name": "x", "value": "y"}]}), "trigger"),
     ("unknown_input", flow(step("placeholder", x="y")), 1),
@@ -370,7 +370,7 @@ def test_what_has_no_issue_is_a_flow(drawn: tuple[Instance, Any]) -> None:
     ],
 )
 def test_unknown_keys_are_an_issue_or_are_read(data: JSON, servicenow: Instance) -> None:
-    """FAILS: check_flow finds nothing, Flow.from_json refuses."""
+    """Check_flow finds nothing, Flow.from_json refuses."""
     if not check_flow(data, servicenow):
         Flow.from_json(data)
 
@@ -493,7 +493,7 @@ def test_large_flows_survive_the_dsl(name: str, servicenow: Instance) -> None:
 
 
 def test_a_message_stays_short(servicenow: Instance) -> None:
-    """FAILS: a message quotes the whole value, however long; one line an error is for people."""
+    """A message quotes the whole value, however long; one line an error is for people."""
     for name in ("walk in a query", "no operator"):
         data = HUGE[name](10_000) if name == "no operator" else flow(look("caller_id=x^" + "y" * 10_000 + "=1"))
         assert all(len(issue.message) < 500 for issue in check_flow(data, servicenow))

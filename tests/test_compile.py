@@ -70,7 +70,7 @@ def condition(text: str, table: str = "incident") -> str | None:
     ],
 )  # fmt: skip
 def test_places(text: str, expected: list[tuple[str, int, int]]) -> None:
-    """FAILS for an input that is there twice: the place is that of the first, which is not the one too many."""
+    """The place is that of the first, which is not the one too many."""
     assert sorted(places(text)) == sorted(expected)
 
 
@@ -104,7 +104,7 @@ END
 
 
 def test_an_input_line_that_cannot_be_read_is_not_missing_too() -> None:
-    """FAILS: the line with the mandatory input has a syntax error, and the input is also reported as missing."""
+    """The line with the mandatory input has a syntax error, and the input is also reported as missing."""
     assert places("ON repeat\n  repeat: 1 day, 4 hours\nlog") == [("syntax", 2, 16)]
 
 
@@ -210,7 +210,7 @@ def test_no_text_is_an_empty_fragment() -> None:
 
 
 def test_a_byte_order_mark_is_borne() -> None:
-    """FAILS: a text saved by an editor that writes a byte order mark is a syntax error at an invisible place."""
+    """A text saved by an editor that writes a byte order mark is a syntax error at an invisible place."""
     assert compile_dsl("\ufefflog", SERVICENOW) == compile_dsl("log", SERVICENOW)
 
 
@@ -276,7 +276,7 @@ def test_text_means_itself_or_is_refused(text: str) -> None:
     "text", ['"\\ud800" log', 'ON "\\ud800" daily\n  time: 07:00', 'log\n  log_message: "\\ud800"']
 )
 def test_what_compiles_can_be_written(text: str) -> None:
-    """FAILS: a lone surrogate in an annotation compiles; the flow cannot be printed or saved."""
+    """A lone surrogate in an annotation compiles; the flow cannot be printed or saved."""
     try:
         flow = compile_dsl(text, SERVICENOW)
     except InvalidFlow:
@@ -286,7 +286,7 @@ def test_what_compiles_can_be_written(text: str) -> None:
 
 
 def test_a_long_number_is_named_as_such() -> None:
-    """FAILS: the message speaks of quotes and of an interpreter's setting."""
+    """The message speaks of quotes and of an interpreter's setting."""
     (issue,) = errors("1" * 5000 + " log")
     assert "quotes" not in issue.message and "sys." not in issue.message
 

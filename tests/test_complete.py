@@ -21,7 +21,7 @@ from flowdsl.check import check_flow
 from flowdsl.compile import compile_dsl
 from flowdsl.instance import Instance
 from flowdsl.model import Component, Flow, Trigger
-from flowdsl.scope import PILL, Scope
+from flowdsl.scope import PILL, Scope, record_input
 from flowdsl.specialise import input_slots, tables_of
 from flowdsl.syntax import Clause, OutlineLine, Value, parse_lines
 from flowdsl.tables import header_input, owner_of
@@ -59,6 +59,8 @@ def bounds(refused: Refusal, flow: Flow, instance: Instance) -> Iterator[str]:
     named = header_input(definition)
     fields = {field.name: field for field in definition.inputs}
     if isinstance(line.value, Value):
+        if line.name not in slots and named is not None and owner.get(named.name) is None:
+            yield "a step that names no table takes no record of an unknown one"
         if line.name not in slots and fields[line.name].type == "table_name":
             yield "a table other than the one that the record implies"
         yield from _value(line.value, PILL_DEPTH, instance)
@@ -69,7 +71,10 @@ def bounds(refused: Refusal, flow: Flow, instance: Instance) -> Iterator[str]:
 
 
 def _declared(line: OutlineLine, flow: Flow, instance: Instance) -> Iterator[str]:
-    """Inputs and outputs of subflows."""
+    """Outline lines: inputs and outputs of subflows, tables that are left out."""
+    step = instance.step_by_name.get(line.names[0]) if line.form == "step" else None
+    if step is not None and len(line.names) == 1 and header_input(step) is not None and record_input(step) is not None:
+        yield "a step that names no table takes no record of an unknown one"
     if line.form in {"input", "output"}:
         if not _OPEN.fullmatch(line.names[0]):
             yield "declared names are lower-case words"

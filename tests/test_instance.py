@@ -73,7 +73,7 @@ def test_the_examples(name: str) -> None:
     [
         instance(),
         instance(steps=[], triggers=[], tables=[]),
-        instance(steps=None, tables=None),  # FAILS: null is absent everywhere else
+        instance(steps=None, tables=None),  # null is absent everywhere else
         instance(steps=[{"name": "x"}]),
         instance(steps=[{"name": "x", "inputs": None, "outputs": None, "label": None, "scope": None}]),
         instance(triggers=[{"name": "x"}]),
@@ -115,7 +115,7 @@ def test_a_hundred_thousand_names_load_in_linear_time() -> None:
 
 
 def test_many_choices_load_in_linear_time() -> None:
-    """FAILS: duplicates among choices are counted for each choice again."""
+    """Duplicates among choices are counted for each choice again."""
 
     def seconds(n: int) -> float:
         choices = [{"value": f"v{i}", "label": f"l{i}"} for i in range(n)]
@@ -217,7 +217,7 @@ def test_every_shape_problem_at_once() -> None:
 
 
 def test_shape_and_meaning_are_reported_together() -> None:
-    """FAILS: a problem of shape anywhere hides every problem of meaning ("every problem found")."""
+    """A problem of shape anywhere hides every problem of meaning ("every problem found")."""
     data = instance(steps=[{"name": "x"}, {"name": "x"}, {"label": "no name"}])
     starts = {problem.split(": ")[0] for problem in problems(data)}
     assert {"$.steps[1].name", "$.steps[2].name"} <= starts
@@ -276,7 +276,7 @@ def test_a_folder_with_the_same_name_twice(tmp_path: Path) -> None:
     "content", [b"", b"{", b"[1", b"nothing", b"\xff\xfe", b"[]", b"null", b"7", b'"x"', b"{}", b"NaN", b"[" * 100_000]
 )
 def test_bad_files(tmp_path: Path, content: bytes) -> None:
-    """FAILS for 100,000 open brackets: a RecursionError escapes."""
+    """A RecursionError escapes."""
     path = tmp_path / "bad.json"
     path.write_bytes(content)
     with pytest.raises(InvalidInstance):
@@ -295,7 +295,7 @@ def test_a_byte_order_mark_is_borne(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no_such", "./no/such.json", "", " ", "a\x00b", "x" * 5000, "servicenow.json"])
 def test_missing(name: str) -> None:
-    """FAILS for an empty name (it means the current folder) and an overlong one (OSError)."""
+    """For an empty name (it means the current folder) and an overlong one (OSError)."""
     with pytest.raises(InvalidInstance) as caught:
         Instance.load(name)
     assert "servicenow" in str(caught.value)

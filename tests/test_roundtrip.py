@@ -114,7 +114,7 @@ _SWAPPED = [{"value": "1", "label": "2"}, {"value": "2", "label": "1"}, {"value"
         ({"name": "state", "type": "choice", "choices": _SWAPPED}, "state=1"),
         ({"name": "state", "type": "choice", "choices": _SWAPPED}, "stateIN2,1,x"),
         ({"name": "state", "type": "choice", "choices": _SWAPPED}, "state=x"),
-        ({"name": "state", "type": "choice", "choices": [{"value": "a", "label": ""}]}, "state="),  # FAILS: "" is read as that label
+        ({"name": "state", "type": "choice", "choices": [{"value": "a", "label": ""}]}, "state="),  # "" is read as that label
         ({"name": "state", "type": "choice", "choices": [{"value": "a", "label": "today"}]}, "state<a"),
         ({"name": "when", "type": "date"}, "when<javascript:gs.beginningOfToday()"),
         ({"name": "when", "type": "date"}, "when>javascript:gs.beginningOfToday()"),
@@ -155,7 +155,7 @@ def test_a_subflow_with_inputs_only_survives() -> None:
 
 
 def test_the_order_of_a_triggers_inputs_survives_without_the_instance() -> None:
-    """FAILS: the bundled instance knows this trigger with other inputs: its order must not be used."""
+    """The bundled instance knows this trigger with other inputs: its order must not be used."""
     condition = {"name": "Run when", "type": "string"}
     trigger = {"name": "record_update", "inputs": [{"name": "table", "type": "table_name"}, condition]}
     instance = Instance.from_json({"name": "t", "triggers": [trigger]})

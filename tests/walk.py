@@ -18,10 +18,8 @@ from flowdsl.compile import fill
 from flowdsl.model import Flow
 from flowdsl.outline import Outline, read_outline
 from flowdsl.scope import Scope
-from flowdsl.specialise import specialised_inputs
+from flowdsl.specialise import inputs_constraint
 
-#: What ends an input line soonest, as in `flowdsl.generate`.
-CLOSERS = ("\n", '"\n', "}}\n", '}}"\n')
 #: Kinds of tokens: how many in a hundred draws take one of this kind where there is one.
 ENDING, PILL = 30, 15
 
@@ -119,11 +117,11 @@ def walk_flow(outline: Outline, vocabulary: Vocabulary, rng: random.Random, toke
     state = read_outline(text, outline)
     flow = state.flow
     for at in owners(flow):
-        specialised_inputs(state.scope(), at)  # raises Empty for a step that cannot be filled
+        inputs_constraint(state.scope(), at)  # raises Empty for a step that cannot be filled
     inputs = []
     for at in owners(flow):
         scope = Scope.of(flow, outline.instance, state.loops)
         walk = Walk(vocabulary, rng, rng.choice((2, 20, 60)), stop=0.3)
-        inputs.append(walk.text(Constraint(specialised_inputs(scope, at), CLOSERS)))
+        inputs.append(walk.text(inputs_constraint(scope, at)))
         flow = fill(flow, at, inputs[-1], outline.instance, state.loops)
     return Walked(text, tuple(inputs), flow)

@@ -1,0 +1,145 @@
+"""The prompts of a tuned model: short, without prose; what to do it has learned.
+
+The first stage reads the suggestions and the requirement and writes the outline. The second stage goes
+on from there: for each step a few lines more, and the model writes its inputs. So all that the first
+stage has read and written is a prefix that the steps share, and they can be decoded side by side.
+
+>>> from flowdsl.instance import Instance
+>>> print(outline_prompt("Every day, log hello", suggested(Instance.load("servicenow"), "Every day, log hello")))
+... # doctest: +ELLIPSIS
+Triggers: daily...
+Steps: ...
+Tables: ...
+Requirement: Every day, log hello
+Flow:
+<BLANKLINE>
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flowdsl.decompile import step_line
+from flowdsl.instance import Field, Instance, Step, Table, TriggerType
+from flowdsl.pills import walked_pills
+from flowdsl.retrieve import Search
+from flowdsl.scope import Scope, Source
+from flowdsl.specialise import input_slots
+from flowdsl.tables import owner_of
+from grammars.kinds import LISTS, RECORDS
+from grammars.spelling import spell_label, spell_name
+
+#: What a prompt lists at most; the grammar admits all of them.
+TRIGGERS, STEPS, TABLES = 4, 12, 5
+ROOTS, WALKS, COLUMNS, LABELS = 6, 4, 8, 6
+#: Choices are listed for the columns that fit best; of an input, if they are few and short.
+CHOSEN, FEW, SHORT = 3, 4, 16
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """What may fit a requirement, best first."""
+
+    triggers: Sequence[TriggerType]
+    steps: Sequence[Step]
+    tables: Sequence[Table]
+
+
+def suggested(instance: Instance, requirement: str) -> Suggested:
+    """The triggers, steps and tables of an instance that may fit."""
+    search = Search.of(instance)
+    return Suggested(
+        search.triggers(requirement, TRIGGERS), search.steps(requirement, STEPS), search.tables(requirement, TABLES)
+    )
+
+
+def outline_prompt(requirement: str, names: Suggested, prior: str = "") -> str:
+    """What stands before the outline.
+
+    Args:
+        prior: the outline that the requirement is an instruction to change.
+    """
+    return (
+        f"Triggers: {_listed(map(_named, names.triggers))}\n"
+        f"Steps: {_listed(map(_named, names.steps))}\n"
+        f"Tables: {_listed(map(_named, names.tables))}\n"
+        f"{_before(prior)}Requirement: {requirement}\nFlow:\n"
+    )
+
+
+def _before(prior: str) -> str:
+    return f"Before:\n{prior}" if prior else ""
+
+
+def inputs_prompt(requirement: str, scope: Scope, at: int | None, prior: str = "") -> str:
+    """What stands between the outline and the inputs of one step (`at` None: the trigger).
+
+    Args:
+        prior: the inputs that the step had, if the requirement is an instruction to change them.
+    """
+    owner, _ = owner_of(scope, at)
+    said = owner.annotation or ""
+    head = "Trigger" if at is None else f"Step {at + 1} {step_line(scope, at, loops=True)}"
+    table = scope.table(at)
+    lines = [head]
+    if table is not None:
+        columns = _columns(scope.instance, table, said, requirement)
+        lines.append(f"Fields: {_listed([*map(_described, columns[:CHOSEN]), *map(_named, columns[CHOSEN:])])}")
+    if roots := _roots(scope, at):
+        lines.append(f"Pills: {_listed([*map(_rooted, roots), *walked_pills(scope, at, said, WALKS)])}")
+    lines.append(f"Inputs: {_listed(_asked(scope, at))}")
+    return "".join(f"{line}\n" for line in lines) + _before(prior)
+
+
+def _columns(instance: Instance, table: str, said: str, requirement: str) -> list[Field]:
+    """The columns that fit the words of the step, then those that fit the requirement."""
+    search = Search.of(instance)
+    found = {column.name: column for column in search.columns(table, said, COLUMNS - 2)}
+    found |= {column.name: column for column in search.columns(table, requirement, COLUMNS) if column.name not in found}
+    return list(found.values())[:COLUMNS]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+_APART = re.compile(r"[^a-z0-9]+")
+
+
+def _named(item: Step | TriggerType | Table | Field) -> str:
+    """A name, with the label where the name does not say it."""
+    plain = _APART.sub("", item.label.lower())
+    if not plain or plain in _APART.sub("", item.name.lower()):
+        return spell_name(item.name)
+    return f"{spell_name(item.name)} ({item.label})"
+
+
+def _described(column: Field) -> str:
+    labels = [spell_label(choice.label) for choice in column.choices[:LABELS]]
+    return _named(column) + (f" [{', '.join(labels)}]" if labels else "")
+
+
+def _roots(scope: Scope, at: int | None) -> list[Source]:
+    """The roots in scope, records and lists before others, the latest first."""
+    sources = list(scope.sources(at))[::-1]
+    return sorted(sources, key=lambda source: source.typed.kind not in RECORDS | LISTS)[:ROOTS]
+
+
+def _rooted(source: Source) -> str:
+    typed = source.typed
+    return f"{{{{{source.path}}}}}" + (f" {typed.table}" if typed.kind in RECORDS | LISTS and typed.table else "")
+
+
+def _asked(scope: Scope, at: int | None) -> list[str]:
+    """The inputs that may be written, in order; those that may be left out with a question mark."""
+    _, definition = owner_of(scope, at)
+    if definition is None:
+        return []
+    fields = {field.name: field for field in definition.inputs}
+    asked = []
+    for slot in input_slots(scope, at):
+        labels = [choice.label for choice in fields[slot.name].choices] if slot.name in fields else []
+        listed = labels if len(labels) <= FEW and all(len(label) <= SHORT for label in labels) else []
+        choices = f" [{', '.join(map(spell_label, listed))}]" if listed else ""
+        asked.append(spell_name(slot.name) + choices + "?" * (not slot.mandatory))
+    return asked
