@@ -13,9 +13,10 @@ import typer
 from flowdsl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flowdsl.evaluate import OnCase
+    from flowdsl.instance import Instance
     from flowdsl.pairs import Pair
     from flowdsl.records import Record, Run
     from flowdsl.systems import System
@@ -129,6 +130,67 @@ def report(
     print(f"{path} and {path.with_suffix('.html').name}", file=sys.stderr)
 
 
+@evaluate_app.command("flow-bench")
+def flow_bench(
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR", help="A checkout of IBM/flow-bench, or one of its YAML files.")
+    ],
+    kind: Annotated[Kind, typer.Option("--system", "-s", help="model, or a rival, as in run.")] = Kind.model,
+    model: ModelOption = None,
+    adapter: AdapterOption = None,
+    train: Annotated[str, typer.Option(metavar="FILE", help="What nearest and constant copy from.")] = (
+        "data/train.jsonl"
+    ),
+    effort: Annotated[str, typer.Option(metavar="fast|best", help="Of generate.")] = "fast",
+    seed: Annotated[int, typer.Option(metavar="N", help="Of sampling and of random weights.")] = 0,
+    max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of generate.")] = None,
+    limit: LimitOption = None,
+    recall: Annotated[bool, typer.Option("--recall", help="Only the recall of the suggestions; no model.")] = False,
+    export: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Only write the catalogue as an instance JSON.")
+    ] = None,
+    name: NameOption = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The run (default: runs/flow-bench-NAME.jsonl)."),
+    ] = None,
+    restart: RestartOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure on IBM Flow-Bench, in its public layout.
+
+    Its catalogue becomes an instance. Told on stdout, as Markdown: how many of the wanted activities are
+    among the first 10 and 50 suggestions; exact match of the structure (activities and control flow), and
+    with conditions; hallucinated activities; valid flows; seconds a flow; for all cases and for each tag.
+    Cases with a prior sequence are edits of it. A run that was stopped goes on where it was.
+
+    \b
+    Examples:
+      flowdsl evaluate flow-bench flow-bench/data --recall
+      flowdsl evaluate flow-bench flow-bench/data --adapter my-adapter
+      flowdsl evaluate flow-bench flow-bench/data --export flow_bench.json
+    """
+    from flowdsl.evaluate import some
+    from flowdsl.files import write_whole
+    from flowdsl.flow_bench import read_benchmark
+    from flowdsl.flow_bench_report import flow_bench_tables
+    from flowdsl.pairs import read_pairs
+
+    benchmark = read_benchmark(folder)
+    if export is not None:
+        write_whole(Path(export), benchmark.instance.model_dump_json(exclude_defaults=True, indent=1) + "\n")
+        return
+    done = None
+    if not recall:
+        label = name or _label(kind, model, adapter)
+        copied = tuple(read_pairs(train)) if kind in _TRAINED else ()
+        system = _system(kind, model, adapter, copied, {"effort": effort, "seed": seed, "max_tokens": max_tokens})
+        path = output or f"runs/flow-bench-{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}.jsonl"
+        pairs = some([case.pair for case in benchmark.cases], limit)
+        done = judge(pairs, system, path, label, restart, quiet, lambda _: benchmark.instance)
+    sys.stdout.write(flow_bench_tables(benchmark, done))
+
+
 def _label(kind: Kind, model: str | None, adapter: str | None) -> str:
     if kind is not Kind.model:
         return kind.value
@@ -156,12 +218,22 @@ def _system(
     return Generator(loaded, described, options)
 
 
-def judge(pairs: "Sequence[Pair]", system: "System", path: str | Path, name: str, restart: bool, quiet: bool) -> "Run":
+def judge(
+    pairs: "Sequence[Pair]",
+    system: "System",
+    path: str | Path,
+    name: str,
+    restart: bool,
+    quiet: bool,
+    instances: "Callable[[str], Instance] | None" = None,
+) -> "Run":
     """Runs a system over pairs with a progress bar."""
     from flowdsl.evaluate import evaluate
+    from flowdsl.pairs import instance_for
 
     with _progress(len(pairs), quiet) as on_case:
-        done = evaluate(pairs, system, path, name, restart=restart, on_case=on_case)
+        known = instances or instance_for
+        done = evaluate(pairs, system, path, name, restart=restart, on_case=on_case, instances=known)
     if not quiet:
         print(f"{path}: {len(done.records)} cases", file=sys.stderr)
     return done

@@ -7,7 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from flowdsl.compile import compile_dsl
 from flowdsl.features import FEATURES, features
+from flowdsl.instance import Instance
 from flowdsl.measures import measure
 from flowdsl.pairs import Pair, instance_for
 from flowdsl.records import Record, Run, open_run, read_run
@@ -25,10 +27,17 @@ def evaluate(
     *,
     restart: bool = False,
     on_case: OnCase | None = None,
+    instances: Callable[[str], Instance] = instance_for,
 ) -> Run:
     """Answers all pairs; cases that the run in `path` holds already are not done again.
 
     An answer that fails, for whatever reason, is a case without a flow, with its error.
+
+    Args:
+        path: where the run is kept, see `records`.
+        name: what reports call it.
+        restart: begins anew if there is a run in `path`.
+        instances: what the names of instances in the pairs stand for.
 
     Raises:
         UsageError: `path` holds a run of another system or of other pairs.
@@ -41,23 +50,24 @@ def evaluate(
             if on_case is not None:
                 on_case(record, len(done), len(pairs))
         for number, pair in enumerate(left, start=len(done) + 1):
-            record = judged(pair, system)
+            record = judged(pair, system, instances(pair.instance))
             run.add(record)
             if on_case is not None:
                 on_case(record, number, len(pairs))
     return read_run(path)
 
 
-def judged(pair: Pair, system: System) -> Record:
+def judged(pair: Pair, system: System, instance: Instance) -> Record:
     """One case."""
-    instance, reference = instance_for(pair.instance), pair.compiled()
+    reference = compile_dsl(pair.flow, instance)
+    prior = None if pair.prior is None else compile_dsl(pair.prior, instance)
     started = time.perf_counter()
     try:
         answer = system.answer(pair, instance)
     except Exception as error:  # one case must not end a run of hours
         answer = Answer(error=f"{type(error).__name__}: {error}")
     seconds = time.perf_counter() - started
-    found = features(reference, instance, pair.tags, pair.compiled_prior())
+    found = features(reference, instance, pair.tags, prior)
     return Record(
         id=pair.id,
         requirement=pair.requirement,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flowdsl.check import check_flow
+from flowdsl.compile import compile_dsl
 from flowdsl.errors import FlowError
 from flowdsl.instance import Instance
 from flowdsl.model import Flow
@@ -77,7 +78,7 @@ class Generator:
         from decoding.errors import DecodingError
         from flowdsl.generate import generate_flow
 
-        prior = None if pair.prior is None else pair.compiled_prior()
+        prior = None if pair.prior is None else compile_dsl(pair.prior, instance)
         try:
             result = generate_flow(pair.requirement, instance, self.model, prior=prior, **self.options)
         except (FlowError, DecodingError) as error:
@@ -178,8 +179,7 @@ class Nearest:
 
     def answer(self, pair: Pair, instance: Instance) -> Answer:
         if pair.prior is not None:
-            prior = pair.compiled_prior()
-            return Answer(prior)
+            return Answer(compile_dsl(pair.prior, instance))
         wanted = self._row(pair.requirement)
         best, found = (False, -1.0), None
         for other, row in zip(self.pairs, self._rows, strict=True):

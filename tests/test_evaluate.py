@@ -144,7 +144,7 @@ def test_what_is_no_run_is_told(tmp_path: Path, text: str) -> None:
 
 
 def test_records_survive_json() -> None:
-    record = judged(corpus()[0], Known(frozenset()))
+    record = judged(corpus()[0], Known(frozenset()), instance_for("servicenow"))
     assert Record.from_json(json.loads(json.dumps(asdict(record)))) == record
     assert set(record.features) <= set(FEATURES)
 
@@ -207,11 +207,12 @@ def test_uniform_choice_is_uniform_and_valid(embedded: Any) -> None:
     logits, _ = model.read(model.tokenizer("Every day")["input_ids"])
     assert logits.min() == logits.max() and len(logits) == embedded.vocabulary.size
     pair = next(pair for pair in corpus() if pair.instance == "smart_home")
+    house = instance_for("smart_home")
     options = {"temperature": 1.0, "seed": 3, "max_tokens": 120}
-    first, second = (judged(pair, Generator(model, {"model": "uniform"}, options)) for _ in range(2))
+    first, second = (judged(pair, Generator(model, {"model": "uniform"}, options), house) for _ in range(2))
     assert first.error is None and first.issues == () and first.candidate == second.candidate
     assert first.took["passes"] > 0 and 0 < first.took["output_tokens"] <= 120
-    short = judged(pair, Generator(model, {}, {"max_tokens": 1}))
+    short = judged(pair, Generator(model, {}, {"max_tokens": 1}), house)
     assert short.error is not None and short.error.startswith("BudgetTooSmall: max_tokens is 1")
 
 
