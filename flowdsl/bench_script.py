@@ -67,7 +67,7 @@ class _Reader:
 
     def statement(self, node: ast.stmt, block: int | None) -> None:
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr):
-            if isinstance(node.value, ast.Constant):  # a comment in quotes
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # a comment in quotes
                 return
             order = self.call(node.value, block)
             for target in node.targets if isinstance(node, ast.Assign) else ():

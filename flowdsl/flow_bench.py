@@ -72,7 +72,7 @@ def catalogue_instance(catalogue: Sequence[Mapping[str, Any]], name: str = NAME)
 
     >>> instance = catalogue_instance([{"id": "Box_File__3_0_0__create_File", "description": "Create a file in Box"}])
     >>> [(step.name, step.label) for step in instance.steps]
-    [('Box_File__3_0_0__create_File', 'Box File create File'), ('user_task', 'User task')]
+    [('Box_File__3_0_0__create_File', 'Box File create'), ('user_task', 'User task')]
     """
     outputs = [
         {"name": RECORD, "label": "Record", "type": "record"},
