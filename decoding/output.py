@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import numpy.typing as npt
 
@@ -55,28 +57,63 @@ class Output:
             The allowed tokens (size of the vocabulary) where the model must choose; None when the output
             has ended or passed the limit.
         """
+        while self.run(limit):
+            bits = allowed_bits(self._matcher.mask(), self.vocabulary.size)
+            count, ends = np.count_nonzero(bits), np.count_nonzero(bits[self._eos])
+            if count == ends:
+                self._end_segment()
+            elif count > 1:
+                return bits
+            else:
+                self._write([int(bits.argmax())])
+        return None
+
+    def run(self, limit: int, segments: bool = True) -> bool:
+        """Write the tokens that are forced; whether there may be a choice after them.
+
+        Args:
+            limit: give up when there are more tokens than this.
+            segments: go on into the next segment; False stops at the end of this one.
+        """
         while not self.ended and len(self.tokens) <= limit:
             if self._matcher.stopped:
+                if not segments:
+                    return False
                 self._end_segment()
-                continue
-            forced = self._matcher.forced()
-            if not forced:
-                bits = allowed_bits(self._matcher.mask(), self.vocabulary.size)
-                count, ends = np.count_nonzero(bits), np.count_nonzero(bits[self._eos])
-                if count == ends:
-                    self._end_segment()
-                    continue
-                if count > 1:
-                    return bits
-                forced = [int(bits.argmax())]
-            self._matcher.consume(forced)
-            self.tokens += forced
-            self.forced += len(forced)
-        return None
+            elif forced := self._matcher.forced():
+                self._write(forced)
+            else:
+                return True
+        return False
+
+    def fork(self) -> Output:
+        """An independent output in the same state."""
+        fork = copy.copy(self)
+        fork.tokens, fork.starts = list(self.tokens), list(self.starts)
+        fork._matcher = self._matcher.copy()
+        return fork
+
+    def accepts(self, token: int) -> bool:
+        """Whether `token` may come next (an EOS token is none)."""
+        return token not in self._eos and self._matcher.accepts([token]) == 1
+
+    def segment(self) -> str:
+        """The text of the current segment so far."""
+        return self._segment().decode("utf-8", "ignore")
+
+    @property
+    def constraint(self) -> Constraint:
+        """That of the current segment."""
+        return self._constraint
 
     def closing(self) -> list[list[int]]:
         """The closing path from here, by segments; the first is the rest of the current one."""
         return closing_segments(self._matcher, self._constraint, self._segment())
+
+    def _write(self, forced: list[int]) -> None:
+        self._matcher.consume(forced)
+        self.tokens += forced
+        self.forced += len(forced)
 
     def _segment(self) -> bytes:
         return self.vocabulary.decode_bytes(self.tokens[self.starts[-1] :])

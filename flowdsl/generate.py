@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from decoding import (
@@ -19,10 +20,11 @@ from decoding import (
     closing_path,
     compile_grammar,
     decode,
-    load_model,
+    load_tuned,
     minimum_tokens,
 )
 from flowdsl.answers import Uncertain, assumptions, uncertain, uncovered
+from flowdsl.ask import Prompts
 from flowdsl.check import check_flow
 from flowdsl.compile import fill, replaced
 from flowdsl.decompile import decompile, outline_text
@@ -31,7 +33,6 @@ from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.narrow import narrowed
 from flowdsl.outline import Limits, Outline, loop_tables, read_outline
-from flowdsl.prompt import inputs_messages, outline_messages
 from flowdsl.requirement import Requirement, forms_of, read_requirement
 from flowdsl.result import FlowResult, FlowStats
 from flowdsl.retrieve import Search
@@ -45,6 +46,9 @@ DEFAULT_TOKENS = 1500
 #: Is told what becomes final: {"event": "trigger" | "step" | "inputs" | "warning" | "done", "text": ...}.
 OnEvent = Callable[[Mapping[str, Any]], None]
 
+#: The adapter of the embedded model: `flowdsl train` made it.
+ADAPTER = Path(__file__).parent / "adapter"
+
 _PREFIXES: dict[int, PrefixCache] = {}
 _LOCK = threading.Lock()
 
@@ -57,8 +61,8 @@ def bundled() -> Instance:
 
 @cache
 def default_model() -> Model:
-    """The embedded model, loaded once."""
-    return load_model()
+    """The embedded model with the adapter that comes with the package, loaded once."""
+    return load_tuned(ADAPTER)
 
 
 def _prefixes(model: Model) -> PrefixCache:
@@ -199,8 +203,7 @@ class _Run:
             raise BudgetTooSmall(
                 f"max_tokens is {self.max_tokens}, but the shortest flow for this instance takes {minimum}"
             )
-        prior = outline_text(self.prior, self.whole) if self.prior is not None else ""
-        prompt = self.model.chat(outline_messages(self.requirement.text, self.instance, prior))
+        prompt = self._prompts.outline()
         budget = self.max_tokens
         stats = FlowStats()
         while True:
@@ -214,6 +217,11 @@ class _Run:
                 close = uncertain(None, decoded.text, decoded.choices)
                 return _Drawn(state, needed, written, replace(stats, output_tokens=written), close)
             budget = max(len(shortest), written + spare)
+
+    @property
+    def _prompts(self) -> Prompts:
+        prior = outline_text(self.prior, self.whole) if self.prior is not None else ""
+        return Prompts(self.model, self.requirement.text, self.instance, prior)
 
     @property
     def _spans(self) -> str:
@@ -233,16 +241,14 @@ class _Run:
         """The second stage: the inputs of the trigger and of every step, in order."""
         state, stats, close = drawn.state, drawn.stats, list(drawn.uncertain)
         flow, left = state.flow, self.max_tokens - drawn.written
-        outline = outline_text(flow, self.instance, numbers=True, loops=state.loops)
-        reserved = sum(drawn.needed.values())
+        prompts, reserved = self._prompts, sum(drawn.needed.values())
         for at, needed in drawn.needed.items():
             reserved -= needed
             scope = Scope.of(flow, self.instance, state.loops)
             constraint = inputs_constraint(scope, at)
             if constraint.grammar == NO_INPUTS:
                 continue
-            prompt = self.model.chat(inputs_messages(self.requirement.text, scope, outline, at))
-            decoded = self._decode(prompt, constraint, left - reserved, None)
+            decoded = self._decode(prompts.inputs(flow, state.loops, at), constraint, left - reserved, None)
             left -= decoded.stats.output_tokens
             flow = fill(flow, at, decoded.text, self.instance, state.loops)
             stats = stats.plus(decoded)

@@ -10,6 +10,7 @@ step whose mandatory pills are not in scope, a block that the limits leave no ro
 True
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -31,6 +32,8 @@ _DECLARED = tuple("string integer decimal boolean date date_time duration time c
 _DECLARED_OF_TABLES = ("reference", "record", "records")
 _MAX_DECLARED = 6
 _OPENERS = {"IF": 1, "FOREACH": 1, "DOUNTIL": 1, "PARALLEL": 4, "TRY": 3}
+#: An annotation, and what follows it; or a line without one.
+_LINE = re.compile(r'((?:ON )?"(?:[^"\\\n]|\\.)*")?(.*\n)', re.DOTALL)
 _BRANCHES = frozenset({"IF", "ELSEIF", "ELSE", "CATCH"})
 
 
@@ -426,6 +429,21 @@ def read_outline(text: str, outline: Outline) -> Outline:
     for line in text.split("\n")[:-1]:  # not splitlines: an annotation may hold other line separators
         outline = replace(outline, declared=()) if line == "SUBFLOW" else outline._with(line)
     return outline
+
+
+def pieces(text: str) -> list[str]:
+    r"""An outline text as it is decoded: annotations (with ON before them), and the rests of lines.
+
+    >>> pieces('ON "Every day" daily\n"log hello" log\n')
+    ['ON "Every day"', ' daily\n', '"log hello"', ' log\n']
+    """
+    return [piece for line in text.split("\n")[:-1] for piece in _parts(line) if piece]
+
+
+def _parts(line: str) -> tuple[str | None, ...]:
+    match = _LINE.fullmatch(f"{line}\n")
+    assert match is not None
+    return match.groups()
 
 
 def loop_tables(flow: Flow, instance: Instance) -> dict[int, str | None]:

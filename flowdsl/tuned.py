@@ -29,6 +29,9 @@ from flowdsl.tables import owner_of
 from grammars.kinds import LISTS, RECORDS
 from grammars.spelling import spell_label, spell_name
 
+#: What an adapter says of itself if it was tuned on these prompts.
+STYLE = "tuned"
+
 #: What a prompt lists at most; the grammar admits all of them.
 TRIGGERS, STEPS, TABLES = 4, 12, 5
 ROOTS, WALKS, COLUMNS, LABELS = 6, 4, 8, 6

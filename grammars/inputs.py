@@ -48,9 +48,9 @@ MAX_CLAUSES = 8
 #: Pills and braces in one generated text.
 TEXT_CHUNKS = 16
 
-#: Characters of text on its own, in a query, and in a list or range of a query.
+#: Characters of text on its own, in a query, in a list on its own, and in a list or range of a query.
 _CHARS = {name: TEXT_CHAR.replace('[^"', f'[^"{without}') for name, without in
-          (("TEXT", ""), ("QTEXT", "^"), ("ITEM", "^,@"))}  # fmt: skip
+          (("TEXT", ""), ("QTEXT", "^"), ("NAMES", ","), ("ITEM", "^,@"))}  # fmt: skip
 _MAY_BE_EMPTY = frozenset({"text", "reference", "guid", "list", ANY})
 _BRACE = r"\{"
 #: What would be read as the rest of an operator, and as a pill.
@@ -199,7 +199,7 @@ class _Inputs:
         elif kind in {"text", ANY}:
             yield self.rich_text(text)
         elif kind == "list":
-            yield self.names(slot)
+            yield self.names(slot, queried=text != "TEXT")
         elif kind not in {"record", "records"}:
             yield self.plain_text(text)
 
@@ -239,12 +239,14 @@ class _Inputs:
             self.sheet.rule("approval", ['"\\"" approval_rule (("Or" | "&") approval_rule){0,3} "\\""'])
         return "approval"
 
-    def names(self, slot: Slot) -> str:
+    def names(self, slot: Slot, queried: bool) -> str:
         """Quoted names and pills of records, separated by commas."""
-        rule = f"names_{self.id('K', Slot('list', slot.table))[1:]}"
+        rule = f"names{'_q' if queried else ''}_{self.id('K', Slot('list', slot.table))[1:]}"
         if rule not in self.sheet:
-            char = _CHARS["ITEM"]
-            name = self.once("LIST_NAME", [f"{pattern(char + '{1,80}')} & {_NOT_AN_OPERATOR}"])
+            if queried:
+                name = self.once("LIST_QNAME", [f"{pattern(_CHARS['ITEM'] + '{1,80}')} & {_NOT_AN_OPERATOR}"])
+            else:
+                name = self.once("LIST_NAME", [pattern(_CHARS["NAMES"] + "{1,80}")])
             item = " | ".join([name, *self.pill_options(Slot("list_item", slot.table), quoted=True)])
             self.sheet.rule(rule, [f'"\\"" ({item}) ("," ({item})){{0,9}} "\\""'])
         return rule

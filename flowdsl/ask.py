@@ -1,0 +1,65 @@
+"""What a model is asked, as token ids: short prompts if it was tuned on them, else worked examples in a chat.
+
+A tuned model says so itself: its folder, or that of its adapter, has a `flowdsl.json` with "prompts".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from decoding import Model
+from flowdsl.decompile import outline_text
+from flowdsl.instance import Instance
+from flowdsl.model import Flow
+from flowdsl.outline import pieces
+from flowdsl.prompt import inputs_messages, outline_messages
+from flowdsl.scope import Scope
+from flowdsl.tuned import STYLE, inputs_prompt, outline_prompt, suggested
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts of one request.
+
+    Attributes:
+        requirement: on one line.
+        instance: whose names are suggested.
+        prior: the outline that the requirement is an instruction to change, or "".
+    """
+
+    model: Model
+    requirement: str
+    instance: Instance
+    prior: str = ""
+
+    @property
+    def is_tuned(self) -> bool:
+        return self.model.metadata.get("prompts") == STYLE
+
+    def outline(self) -> list[int]:
+        """What stands before the outline."""
+        if not self.is_tuned:
+            return self.model.chat(outline_messages(self.requirement, self.instance, self.prior))
+        names = suggested(self.instance, self.requirement)
+        text = outline_prompt(self.requirement, names, self.prior)
+        return [*prompt_start(self.model), *self.model.vocabulary.encode(text)]
+
+    def inputs(self, flow: Flow, loops: Mapping[int, str | None], at: int | None) -> list[int]:
+        """What stands before the inputs of one step (`at` None: the trigger) of an outline.
+
+        Args:
+            flow: the outline, with the inputs that are known already.
+            loops: as in `Scope.of`.
+        """
+        scope = Scope.of(flow, self.instance, loops)
+        if not self.is_tuned:
+            outline = outline_text(flow, self.instance, numbers=True, loops=loops)
+            return self.model.chat(inputs_messages(self.requirement, scope, outline, at))
+        vocabulary = self.model.vocabulary
+        written = [t for p in pieces(outline_text(flow, self.instance, loops=loops)) for t in vocabulary.encode(p)]
+        return [*self.outline(), *written, *vocabulary.encode(inputs_prompt(self.requirement, scope, at))]
+
+
+def prompt_start(model: Model) -> list[int]:
+    """The ids that begin every prompt of a tuned model: its BOS token, if it has one."""
+    bos = model.tokenizer.bos_token_id
+    return [] if bos is None else [bos]

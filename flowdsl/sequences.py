@@ -1,0 +1,145 @@
+"""What a model is tuned on: both stages of a flow as one sequence of tokens.
+
+    prompt | outline            <- trained
+           | step 1 | inputs    <- trained
+           | step 2 | inputs    <- trained
+
+The steps stand side by side: each sees the prompt, the outline and itself, as it will when flows are
+generated with a shared prefix. So a flow costs its prompt once, not once for every step.
+
+Tokens are those that the decoder produces: the text is cut into the same pieces before it is encoded.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from decoding import Vocabulary
+from flowdsl.decompile import input_lines, outline_text
+from flowdsl.instance import Instance
+from flowdsl.model import Flow
+from flowdsl.outline import pieces
+from flowdsl.pairs import Pair, instance_for
+from flowdsl.scope import Scope
+from flowdsl.specialise import input_slots
+from flowdsl.tables import header_table, owner_of
+from flowdsl.tuned import STEPS, TABLES, TRIGGERS, Suggested, inputs_prompt, outline_prompt, suggested
+
+#: Not predicted.
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """One training example of `n` tokens.
+
+    Attributes:
+        tokens, positions: what the model reads, and where each stands for it (a step goes on from the outline).
+        labels: the token to predict after each, `IGNORED` where none is trained.
+        rows: the part each token belongs to: 0 the prompt and the outline, 1, 2 ... the steps. A token sees
+            those before it of row 0 and of its own row.
+    """
+
+    tokens: tuple[int, ...]
+    positions: tuple[int, ...]
+    labels: tuple[int, ...]
+    rows: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, prompt: Sequence[int], outline: Sequence[int], steps: Sequence[tuple[list[int], list[int]]], eos: int
+    ) -> "TokenSequence":
+        r"""Lay out a prompt, the outline that follows it, and for each step its prompt and its inputs.
+
+        >>> sequence = TokenSequence.of([5, 6], [7], [([8], [9])], eos=0)
+        >>> sequence.tokens, sequence.labels, sequence.rows
+        ((5, 6, 7, 8, 9), (-100, 7, 0, 9, 0), (0, 0, 0, 1, 1))
+        """
+        tokens, positions, labels, rows = [*prompt, *outline], [], [], []
+        shared = len(tokens)
+        labels += [IGNORED] * (len(prompt) - 1) + [*outline, eos]
+        positions += range(shared)
+        rows += [0] * shared
+        for number, (asked, written) in enumerate(steps, start=1):
+            tokens += [*asked, *written]
+            labels += [IGNORED] * (len(asked) - 1) + [*written, eos]
+            positions += range(shared, shared + len(asked) + len(written))
+            rows += [number] * (len(asked) + len(written))
+        return cls(tuple(tokens), tuple(positions), tuple(labels), tuple(rows))
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How an example differs from one visit to the next.
+
+    Attributes:
+        missing: how often what the flow needs is left out of the suggestions.
+        shuffled: how often they come in any order.
+        steps: how many steps' inputs are trained at most.
+    """
+
+    missing: float = 0.1
+    shuffled: float = 0.3
+    steps: int = 3
+
+
+def token_sequence(
+    pair: Pair, vocabulary: Vocabulary, bos: Sequence[int], rng: random.Random, variation: Variation | None = None
+) -> TokenSequence:
+    """The training example of a pair, another one at each call.
+
+    Args:
+        bos: ids that begin every prompt.
+    """
+    variation = variation or Variation()
+    instance = instance_for(pair.instance)
+    flow, prior = pair.compiled(), pair.compiled_prior()
+    names = varied(suggested(instance, pair.requirement), flow, instance, rng, variation)
+    before = outline_text(prior, instance) if prior is not None else ""
+    prompt = [*bos, *vocabulary.encode(outline_prompt(pair.requirement, names, before))]
+    outline = [token for piece in pieces(outline_text(flow, instance)) for token in vocabulary.encode(piece)]
+    known = Scope.of(flow, instance)
+    loops = {at: known.loop_item(at).table for at, part in enumerate(flow.components) if part.is_kind("FOREACH")}
+    scope = Scope.of(flow, instance, loops)
+    owners: list[int | None] = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]
+    asked = [at for at in owners if owner_of(scope, at)[1] is not None and input_slots(scope, at)]
+    steps = []
+    for at in sorted(rng.sample(asked, min(len(asked), variation.steps)), key=owners.index):
+        bare = scope.with_inputs(at, _header_inputs(scope, at)) if at is not None else scope
+        written = "".join(f"{line}\n" for line in input_lines(scope, at))
+        steps.append((vocabulary.encode(inputs_prompt(pair.requirement, bare, at)), vocabulary.encode(written)))
+    return TokenSequence.of(prompt, outline, steps, vocabulary.eos[0])
+
+
+def _header_inputs(scope: Scope, at: int):  # type: ignore[no-untyped-def]
+    """The inputs that the outline line has said: the table."""
+    table = header_table(scope, at)
+    return [item for item in scope.tree.components[at].inputs if table and item.value == table][:1]
+
+
+def varied(names: Suggested, flow: Flow, instance: Instance, rng: random.Random, variation: Variation) -> Suggested:
+    """Suggestions as a model may meet them: complete most of the time, in an order that says little."""
+    scope = Scope.of(flow, instance)
+    owners: list[int | None] = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]
+    triggers = {flow.trigger.type} if flow.trigger is not None else set()
+    steps = {component.definition for component in flow.components}
+    tables = {table for at in owners if (table := header_table(scope, at)) is not None}
+    if rng.random() < variation.missing:
+        triggers, steps, tables = set(), set(), set()
+
+    def mixed(found: Sequence, wanted: Sequence, limit: int) -> tuple:  # type: ignore[type-arg]
+        missing = [item for item in wanted if item not in found]
+        rng.shuffle(missing)
+        kept = [*list(found)[: max(0, limit - len(missing))]]
+        for item in missing[:limit]:
+            kept.insert(rng.randint(0, len(kept)), item)
+        if rng.random() < variation.shuffled:
+            rng.shuffle(kept)
+        return tuple(kept)
+
+    return replace(
+        names,
+        triggers=mixed(names.triggers, [t for t in instance.triggers if t.name in triggers], TRIGGERS),
+        steps=mixed(names.steps, [s for s in instance.steps if s.name in steps], STEPS),
+        tables=mixed(names.tables, [t for t in instance.tables if t.name in tables], TABLES),
+    )
