@@ -23,6 +23,7 @@ import typer
 from typer.core import TyperGroup
 
 from flowdsl.cli_data import data_app
+from flowdsl.cli_evaluate import evaluate_app
 from flowdsl.cli_train import train
 from flowdsl.errors import EnvironmentNotReady, FlowError, FlowIssue, InvalidFlow, InvalidInstance, UsageError
 
@@ -327,6 +328,7 @@ instance_app = typer.Typer(
 app.add_typer(instance_app, name="instance")
 app.add_typer(data_app, name="data")
 app.command()(train)
+app.add_typer(evaluate_app, name="evaluate")
 
 InstanceOption = Annotated[
     str, typer.Option("--instance", "-i", metavar="NAME|PATH", help="A bundled instance, a JSON file or a folder.")
