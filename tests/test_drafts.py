@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from flowdsl import Flow, Instance, compile_dsl
 from flowdsl.decompile import input_lines, outline_text
-from flowdsl.drafts import inputs_drafts, outline_drafts
+from flowdsl.inputs_drafts import inputs_drafts
+from flowdsl.outline_drafts import outline_drafts
 from flowdsl.scope import Scope
 from flowdsl.specialise import input_slots
 from flowdsl.tables import owner_of
