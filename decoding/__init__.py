@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from decoding.budget import closing_path, minimum_tokens
     from decoding.cache import PrefixCache, common_prefix
-    from decoding.constraint import Constraint
+    from decoding.constraint import Constraint, with_drafts
     from decoding.decoder import Row, decode, decode_batch
     from decoding.embedded import embedded_path
     from decoding.errors import BudgetError, DecodeError, DecodingError, GrammarError, ModelError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "budget": ("closing_path", "minimum_tokens"),
     "cache": ("PrefixCache", "common_prefix"),
-    "constraint": ("Constraint",),
+    "constraint": ("Constraint", "with_drafts"),
     "decoder": ("Row", "decode", "decode_batch"),
     "embedded": ("embedded_path",),
     "errors": ("BudgetError", "DecodeError", "DecodingError", "GrammarError", "ModelError"),
@@ -61,6 +61,7 @@ __all__ = [
     "load_model",
     "load_tuned",
     "minimum_tokens",
+    "with_drafts",
 ]
 
 

@@ -1,7 +1,7 @@
 """What an output must look like: a grammar, the ways to end it soon, and what comes after it."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -35,3 +35,24 @@ class Constraint:
     def after(self, text: str) -> "Constraint | None":
         """The constraint of the segment that follows this one's `text`, or None at the end."""
         return None if self.then is None else self.then(text)
+
+
+def with_drafts(constraint: Constraint, drafts: Callable[[str], Iterable[str]]) -> Constraint:
+    """`constraint` and all that follows it, with drafts that are asked with the whole text so far.
+
+    >>> chain = Constraint('start: "red" | "blue"', then=lambda text: Constraint('start: " sky" | " sea"'))
+    >>> hinted = with_drafts(chain, lambda text: ["red sky"[len(text):]])
+    >>> hinted.drafts("re"), hinted.then("red").drafts(" s")
+    (['d sky'], ['ky'])
+    """
+    return _with_drafts(constraint, drafts, "")
+
+
+def _with_drafts(constraint: Constraint, drafts: Callable[[str], Iterable[str]], before: str) -> Constraint:
+    then = constraint.then
+
+    def following(text: str) -> Constraint | None:
+        after = None if then is None else then(text)
+        return None if after is None else _with_drafts(after, drafts, before + text)
+
+    return replace(constraint, then=following, drafts=lambda text: drafts(before + text))

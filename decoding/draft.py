@@ -118,7 +118,7 @@ def _follow(roots: dict[int, Draft], output: Output, guess: str, propose: Propos
         rest = rest[len(vocabulary.decode_bytes([token])) :]
         written = len(output.tokens)
         output.append(token)
-        goes_on = output.run(limit, segments=False)
+        goes_on = output.run(limit)
         written_now = output.tokens[written:]
         branch.grow(written_now, share, goes_on)
         if len(written_now) > 1:

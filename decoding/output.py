@@ -38,6 +38,7 @@ class Output:
         self._constraint = constraint
         self._matcher = compile_grammar(vocabulary, constraint.grammar)
         self._eos = list(vocabulary.eos)
+        self._known: dict[tuple[int, str], tuple[Constraint, Constraint | None]] = {}
 
     def append(self, token: int) -> None:
         """Write a token that the model chose; an EOS token ends the segment instead."""
@@ -68,17 +69,14 @@ class Output:
                 self._write([int(bits.argmax())])
         return None
 
-    def run(self, limit: int, segments: bool = True) -> bool:
+    def run(self, limit: int) -> bool:
         """Write the tokens that are forced; whether there may be a choice after them.
 
         Args:
             limit: give up when there are more tokens than this.
-            segments: go on into the next segment; False stops at the end of this one.
         """
         while not self.ended and len(self.tokens) <= limit:
             if self._matcher.stopped:
-                if not segments:
-                    return False
                 self._end_segment()
             elif forced := self._matcher.forced():
                 self._write(forced)
@@ -87,7 +85,7 @@ class Output:
         return False
 
     def fork(self) -> Output:
-        """An independent output in the same state."""
+        """An independent output in the same state; what has been worked out about segments is shared."""
         fork = copy.copy(self)
         fork.tokens, fork.starts = list(self.tokens), list(self.starts)
         fork._matcher = self._matcher.copy()
@@ -118,8 +116,15 @@ class Output:
     def _segment(self) -> bytes:
         return self.vocabulary.decode_bytes(self.tokens[self.starts[-1] :])
 
+    def _after(self, text: str) -> Constraint | None:
+        """What follows the current segment; worked out once for an output and its forks."""
+        key = (id(self._constraint), text)
+        if key not in self._known:
+            self._known[key] = (self._constraint, self._constraint.after(text))  # kept, so that its id stays its own
+        return self._known[key][1]
+
     def _end_segment(self) -> None:
-        following = self._constraint.after(self._segment().decode("utf-8"))
+        following = self._after(self._segment().decode("utf-8"))
         if following is None:
             self.ended = True
             return

@@ -25,6 +25,7 @@ from decoding import (
     decode_batch,
     load_tuned,
     minimum_tokens,
+    with_drafts,
 )
 from flowdsl.answers import Uncertain, assumptions, uncertain, uncovered
 from flowdsl.ask import Prompts
@@ -32,10 +33,12 @@ from flowdsl.check import check_flow
 from flowdsl.compile import fill, replaced
 from flowdsl.decompile import decompile, outline_text
 from flowdsl.errors import BudgetTooSmall, FlowError, InvalidFlow, UsageError
+from flowdsl.inputs_drafts import inputs_drafts
 from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.narrow import narrowed
 from flowdsl.outline import Limits, Outline, loop_tables, read_outline
+from flowdsl.outline_drafts import outline_drafts
 from flowdsl.requirement import Requirement, forms_of, read_requirement
 from flowdsl.result import FlowResult, FlowStats
 from flowdsl.retrieve import Search
@@ -199,7 +202,7 @@ class _Run:
             forms=forms_of(text) if self.instance.triggers else ("fragment", "subflow"),
             limits=Limits.for_requirement(text),
         )
-        constraint = start.constraint()
+        constraint = with_drafts(start.constraint(), outline_drafts(text, self.instance))
         shortest = closing_path(compile_grammar(self.model.vocabulary, constraint.grammar), constraint)
         needed = self._needed(read_outline(self.model.vocabulary.decode(shortest), start))
         if (minimum := len(shortest) + sum(needed.values())) > self.max_tokens:
@@ -258,7 +261,7 @@ class _Run:
         scope, prompts = state.scope(), self._prompts
         rows: dict[int | None, tuple[list[int], Constraint]] = {}
         for at in drawn.needed:
-            constraint = inputs_constraint(scope, at)
+            constraint = self._constraint(scope, at)
             if constraint.grammar != NO_INPUTS:
                 rows[at] = prompts.inputs(flow, state.loops, at), constraint
         shared = _shared([prompt for prompt, _ in rows.values()])
@@ -287,7 +290,7 @@ class _Run:
         prompts, reserved = self._prompts, sum(drawn.needed.values())
         for at, needed in drawn.needed.items():
             reserved -= needed
-            constraint = inputs_constraint(Scope.of(flow, self.instance, state.loops), at)
+            constraint = self._constraint(Scope.of(flow, self.instance, state.loops), at)
             if constraint.grammar == NO_INPUTS:
                 continue
             decoded = self._decode(prompts.inputs(flow, state.loops, at), constraint, left - reserved, None)
@@ -296,6 +299,9 @@ class _Run:
             stats = stats.plus(decoded)
             close += self._told(flow, at, decoded)
         return _Filled(flow, stats, tuple(close))
+
+    def _constraint(self, scope: Scope, at: int | None) -> Constraint:
+        return with_drafts(inputs_constraint(scope, at), inputs_drafts(self.requirement.text, scope, at))
 
     def _told(self, flow: Flow, at: int | None, decoded: Decoded) -> tuple[Uncertain, ...]:
         """Tells the inputs of a step; what nearly went another way in them."""
