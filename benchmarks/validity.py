@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from flowdsl import Instance, check_flow, generate_flow, load_model
+from flowdsl import Instance, check_flow, generate_flow
 from flowdsl.model import PLACEHOLDER
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -27,12 +27,11 @@ def main() -> int:
     requirements = json.loads((EXAMPLES / "requirements.json").read_text(encoding="utf-8"))[options.instance]
     path = EXAMPLES / f"{options.instance}.json"
     instance = Instance.load(path if path.exists() else options.instance)
-    model = load_model()
     invalid = bare = 0
     records = []
     for number, requirement in enumerate(requirements[: options.limit], start=1):
         started = time.perf_counter()
-        result = generate_flow(requirement, instance, model)
+        result = generate_flow(requirement, instance)
         seconds = time.perf_counter() - started
         issues = check_flow(result.to_json(), instance)
         steps = result.flow.components

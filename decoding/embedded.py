@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -72,12 +73,15 @@ def merged_path(adapter: Path) -> Path:
     embedded_path()
 
     def merged(made: Path, work: Path, say: Callable[[str], None]) -> None:
-        from decoding.model import METADATA, load_model
+        from decoding.model import METADATA, load_model, quiet
 
         say("merging the adapter (once)")
-        model = load_model(adapter=adapter, device="cpu")
-        model.network.save_pretrained(made)
-        model.tokenizer.save_pretrained(made)
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            model = load_model(adapter=adapter, device="cpu")
+            with quiet():
+                model.network.save_pretrained(made)
+                model.tokenizer.save_pretrained(made)
         if (adapter / METADATA).is_file():
             shutil.copyfile(adapter / METADATA, made / METADATA)
 
