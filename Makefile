@@ -10,7 +10,7 @@ REQUIREMENT ?= When a user becomes inactive, find the incidents they own and ass
 # The stamp says that the packages are those of pyproject.toml and constraints.txt;
 # whether a model is in the cache, its own function knows (and is quick to say).
 setup: $(STAMP)
-	@$(BIN)/python -c "from decoding import embedded_path; embedded_path()"
+	@$(BIN)/python -c "from decoding.embedded import merged_path; from flowdsl.generate import ADAPTER; merged_path(ADAPTER)"
 	@$(BIN)/python -c "from flowdsl.encoder import encoder_path; encoder_path()"
 
 $(STAMP): pyproject.toml constraints.txt

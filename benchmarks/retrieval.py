@@ -91,12 +91,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--misses", action="store_true", help="name what is not found")
     options = parser.parse_args()
+    weight = retrieve.LEXICAL
     for name in ("servicenow", "bank", "smart_home"):
         path = ROOT / "examples" / f"{name}.json"
         instance = Instance.load(path if path.exists() else name)
         pairs = list(cases(name, instance))
         for way in ("words", "embeddings", "both"):
-            retrieve.LEXICAL = 0.0 if way == "embeddings" else 1.0
+            retrieve.LEXICAL = 0.0 if way == "embeddings" else weight
             search = Search(instance)
             if way == "words":
                 search.__dict__["_encoder"] = None
@@ -104,6 +105,7 @@ def main() -> int:
             figures = ", ".join(f"{figure} {statistics.mean(values):.3f}" for figure, values in found.items())
             print(f"{name} ({len(pairs)} requirements), {way}: {figures}", flush=True)
     cases_of = json.loads((ROOT / "tests" / "corpus" / "fitting.json").read_text(encoding="utf-8"))
+    retrieve.LEXICAL = weight
     search = Search(Instance.load(cases_of["instance"]))
     false = [clause for clause in cases_of["fits"] if not search.has_step_for(clause)]
     caught = [clause for clause in cases_of["lacks"] if not search.has_step_for(clause)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from decoding.budget import closing_path, minimum_tokens
-    from decoding.cache import PrefixCache
+    from decoding.cache import PrefixCache, common_prefix
     from decoding.constraint import Constraint
     from decoding.decoder import Row, decode, decode_batch
     from decoding.embedded import embedded_path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "budget": ("closing_path", "minimum_tokens"),
-    "cache": ("PrefixCache",),
+    "cache": ("PrefixCache", "common_prefix"),
     "constraint": ("Constraint",),
     "decoder": ("Row", "decode", "decode_batch"),
     "embedded": ("embedded_path",),
@@ -53,6 +53,7 @@ __all__ = [
     "Stats",
     "Vocabulary",
     "closing_path",
+    "common_prefix",
     "compile_grammar",
     "decode",
     "decode_batch",

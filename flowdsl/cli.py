@@ -24,6 +24,7 @@ from typer.core import TyperGroup
 
 from flowdsl.cli_data import data_app
 from flowdsl.cli_evaluate import evaluate_app
+from flowdsl.cli_train import train
 from flowdsl.errors import EnvironmentNotReady, FlowError, FlowIssue, InvalidFlow, InvalidInstance, UsageError
 
 if TYPE_CHECKING:
@@ -327,6 +328,7 @@ instance_app = typer.Typer(
 app.add_typer(instance_app, name="instance")
 app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
+app.command()(train)
 
 InstanceOption = Annotated[
     str, typer.Option("--instance", "-i", metavar="NAME|PATH", help="A bundled instance, a JSON file or a folder.")
@@ -736,17 +738,40 @@ def _sizes(instance: "Instance") -> str:
 
 
 @instance_app.command("import")
-def import_(path: Annotated[str, typer.Argument(metavar="PATH", help="An export of an installation.")]) -> None:
-    """Not there yet: turn an export of an installation into an instance JSON.
+def import_(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="OpenAPI 3 (JSON or YAML), CSV, or a folder of SDK declarations.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="What the instance is called.", show_default=False)] = "",
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.", show_default=False)
+    ] = None,
+) -> int:
+    """Turn a catalogue of another make into an instance JSON.
+
+    Of an OpenAPI 3 document operations become steps, webhooks and callbacks triggers, and schemas tables.
+    docs/importing.md describes this, and the columns of a CSV file.
 
     \b
     Example:
-      flowdsl instance import export.xml
+      flowdsl instance import examples/pet_shop.yaml -o pet_shop.json
     """
-    raise UsageError(
-        "importing an installation is not there yet: write an instance JSON (README.md says how) "
-        "and try it with flowdsl instance validate"
-    )
+    from flowdsl.importing import import_instance
+    from flowdsl.instance import Instance
+
+    target = _Output(output)
+    try:
+        data = import_instance(path, name)
+    except InvalidInstance as error:
+        for problem in error.problems:
+            _say(f"{path}: {problem}")
+        if not error.problems:
+            raise
+        _say(f"flowdsl: error: {path} has {_count(len(error.problems), 'problem')}")
+        return EXIT_INPUT
+    target.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    _say(f"imported {path}: {_sizes(Instance.from_json(data))}")
+    return 0
 
 
 def main() -> None:

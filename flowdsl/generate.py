@@ -17,9 +17,12 @@ from decoding import (
     Decoded,
     Model,
     PrefixCache,
+    Row,
     closing_path,
+    common_prefix,
     compile_grammar,
     decode,
+    decode_batch,
     load_tuned,
     minimum_tokens,
 )
@@ -238,24 +241,70 @@ class _Run:
         return {at: minimum_tokens(self.model.vocabulary, inputs_constraint(scope, at)) for at in owners}
 
     def _inputs(self, drawn: "_Drawn") -> "_Filled":
-        """The second stage: the inputs of the trigger and of every step, in order."""
+        """The second stage: the inputs of the trigger and of every step, side by side.
+
+        Where that takes more than the budget, or what one step says rules out what another one says (SLA
+        percentages must rise, say), they are written one after the other, each knowing those before it.
+        """
+        filled = self._side_by_side(drawn)
+        if filled is None or check_flow(filled.flow, self.whole):
+            filled = self._in_order(drawn)
+        return filled
+
+    def _side_by_side(self, drawn: "_Drawn") -> "_Filled | None":
+        state, flow = drawn.state, drawn.state.flow
+        left = self.max_tokens - drawn.written
+        spare = left - sum(drawn.needed.values())
+        scope, prompts = state.scope(), self._prompts
+        rows: dict[int | None, tuple[list[int], Constraint]] = {}
+        for at in drawn.needed:
+            constraint = inputs_constraint(scope, at)
+            if constraint.grammar != NO_INPUTS:
+                rows[at] = prompts.inputs(flow, state.loops, at), constraint
+        shared = _shared([prompt for prompt, _ in rows.values()])
+        decoded = decode_batch(
+            self.model,
+            next(iter(rows.values()))[0][:shared] if rows else [],
+            [
+                Row(tuple(prompt[shared:]), constraint, drawn.needed[at] + spare, self._seed(at))
+                for at, (prompt, constraint) in rows.items()
+            ],
+            temperature=self.temperature,
+            cache=_prefixes(self.model),
+            stop=self._is_over if self.ends is not None else None,
+        )
+        if sum(one.stats.output_tokens for one in decoded) > left:
+            return None
+        close = list(drawn.uncertain)
+        for at, one in zip(rows, decoded, strict=True):
+            flow = fill(flow, at, one.text, self.instance, state.loops)
+            close += self._told(flow, at, one)
+        return _Filled(flow, drawn.stats.plus(*decoded), tuple(close))
+
+    def _in_order(self, drawn: "_Drawn") -> "_Filled":
         state, stats, close = drawn.state, drawn.stats, list(drawn.uncertain)
         flow, left = state.flow, self.max_tokens - drawn.written
         prompts, reserved = self._prompts, sum(drawn.needed.values())
         for at, needed in drawn.needed.items():
             reserved -= needed
-            scope = Scope.of(flow, self.instance, state.loops)
-            constraint = inputs_constraint(scope, at)
+            constraint = inputs_constraint(Scope.of(flow, self.instance, state.loops), at)
             if constraint.grammar == NO_INPUTS:
                 continue
             decoded = self._decode(prompts.inputs(flow, state.loops, at), constraint, left - reserved, None)
             left -= decoded.stats.output_tokens
             flow = fill(flow, at, decoded.text, self.instance, state.loops)
             stats = stats.plus(decoded)
-            where = "trigger" if at is None else flow.components[at].order
-            close += uncertain(where, decoded.text, decoded.choices)
-            self.tell("inputs", decoded.text, where=where)
+            close += self._told(flow, at, decoded)
         return _Filled(flow, stats, tuple(close))
+
+    def _told(self, flow: Flow, at: int | None, decoded: Decoded) -> tuple[Uncertain, ...]:
+        """Tells the inputs of a step; what nearly went another way in them."""
+        where = "trigger" if at is None else flow.components[at].order
+        self.tell("inputs", decoded.text, where=where)
+        return uncertain(where, decoded.text, decoded.choices)
+
+    def _seed(self, at: int | None) -> int | None:
+        return None if self.seed is None else self.seed + (0 if at is None else at + 1)
 
     def _decode(
         self, prompt: Sequence[int], constraint: Constraint, budget: int, on_text: Callable[[str], None] | None
@@ -288,6 +337,11 @@ class _Run:
                 self.tell("trigger" if line.startswith("ON ") else "step", line)
 
         return on_text
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with."""
+    return min((common_prefix(prompts[0], prompt) for prompt in prompts), default=0)
 
 
 @dataclass(frozen=True)

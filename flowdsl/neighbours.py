@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from flowdsl.encoder import WIDTH, RetrievalWarning, Vectors
-from flowdsl.vectors import Stored, progress_bar, replaced
+from flowdsl.vectors import Stored, progress_bar, remove_earlier, replaced
 
 #: Up to here every vector is looked at: 5,000 take 1 ms.
 EXACT = 5_000
@@ -43,14 +43,14 @@ class Neighbours:
     graph: Any = None
 
     @classmethod
-    def of(cls, vectors: Stored, stem: Path | None = None, exact: int = EXACT) -> "Neighbours":
-        """The vectors, with a graph if there are more than `exact`.
+    def of(cls, vectors: Stored, stem: Path | None = None, exact: int | None = None) -> "Neighbours":
+        """The vectors, with a graph if there are more than `exact` (default: `EXACT`).
 
         Args:
             stem: path of the graph's files without their endings, different for different vectors; None: there
                 is no graph.
         """
-        if len(vectors) <= exact or stem is None:
+        if len(vectors) <= (EXACT if exact is None else exact) or stem is None:
             return cls(vectors.astype(np.float32))
         try:
             return cls(vectors, _graph(vectors, stem))
@@ -94,6 +94,7 @@ def _graph(vectors: Stored, stem: Path) -> Any:
             index = hnswlib.Index(space="ip", dim=WIDTH)
             index.init_index(max_elements=len(vectors), M=_LINKS, ef_construction=_BUILD, random_seed=100)
         _fill(index, vectors, done, stem, digest)
+    remove_earlier(stem.with_suffix(".graph"))
     return index
 
 

@@ -13,7 +13,9 @@ from flowdsl.model import Flow
 class FlowStats:
     """What a flow took, over both stages. Tokens are those of the model; times are seconds.
 
-    `forced_tokens` are part of `output_tokens`; `passes` are forward passes after the prompts;
+    `forced_tokens` are part of `output_tokens`; `passes` are forward passes one after the other, `row_passes`
+    counts each as often as it read for a step; of the `drafted_tokens` (guessed and read with a pass) the
+    `accepted_tokens` came out.
     `finish_reason` is "complete", "budget" or "stop" (the deadline), whichever was met first.
     """
 
@@ -22,6 +24,7 @@ class FlowStats:
     output_tokens: int = 0
     forced_tokens: int = 0
     passes: int = 0
+    row_passes: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
     mask_seconds: float = 0.0
@@ -29,21 +32,23 @@ class FlowStats:
     seconds: Mapping[str, float] = field(default_factory=dict)
     finish_reason: str = "complete"
 
-    def plus(self, decoded: Decoded) -> "FlowStats":
-        """With one more output."""
-        stats = decoded.stats
+    def plus(self, *batch: Decoded) -> "FlowStats":
+        """With one more output, or those of one batch."""
+        stats = [decoded.stats for decoded in batch]
+        reasons = [self.finish_reason, *(one.finish_reason for one in stats)]
         return FlowStats(
-            self.prompt_tokens + stats.prompt_tokens,
-            self.cached_prompt_tokens + stats.cached_prompt_tokens,
-            self.output_tokens + stats.output_tokens,
-            self.forced_tokens + stats.forced_tokens,
-            self.passes + stats.passes,
-            self.drafted_tokens,
-            self.accepted_tokens,
-            self.mask_seconds + stats.mask_seconds,
-            self.model_seconds + stats.model_seconds,
+            self.prompt_tokens + sum(one.prompt_tokens for one in stats),
+            self.cached_prompt_tokens + sum(one.cached_prompt_tokens for one in stats),
+            self.output_tokens + sum(one.output_tokens for one in stats),
+            self.forced_tokens + sum(one.forced_tokens for one in stats),
+            self.passes + max((one.passes for one in stats), default=0),
+            self.row_passes + sum(one.row_passes for one in stats),
+            self.drafted_tokens + sum(one.drafted_tokens for one in stats),
+            self.accepted_tokens + sum(one.accepted_tokens for one in stats),
+            self.mask_seconds + sum(one.mask_seconds for one in stats),
+            self.model_seconds + max((one.model_seconds for one in stats), default=0.0),
             self.seconds,
-            stats.finish_reason if self.finish_reason == "complete" else self.finish_reason,
+            next((reason for reason in reasons if reason != "complete"), "complete"),
         )
 
 

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from flowdsl.clauses import clauses, is_event, is_timed, logic, opening
 from flowdsl.encoder import Encoder, Vectors
 from flowdsl.instance import Field, Instance, Step, Table, TriggerType, table_input
-from flowdsl.neighbours import Neighbours
+from flowdsl.neighbours import EXACT, Neighbours
 from flowdsl.tags import Tags, resolve_tags
-from flowdsl.vectors import Stored, file_stem, index_folder, vectors_of
+from flowdsl.vectors import Stored, file_stem, index_folder, kept_arrays, vectors_of
 from flowdsl.words import STOP, Lexicon, spoken, stems
 
 __all__ = ["Ranking", "Search", "Suggestions", "stems"]
@@ -43,6 +43,8 @@ _LONGEST = 600
 _AROUND = 0.5
 #: Columns that a flow writes or asks for without their being named, whatever a table calls them.
 _EVERYDAY = ("Short description", "Assigned to", "Assignment group", "State", "Active")
+#: Steps from which on each has one view: the second adds 0.01 to recall and doubles the index.
+_MANY = 20_000
 #: What is added to the score of triggers of the kind that the beginning of a requirement asks for.
 _KIND = 0.5
 #: What the most central table is given before any word is read.
@@ -116,15 +118,14 @@ class Ranking(Generic[T]):
 
     def scores(self, queries: Queries) -> tuple[NDArray[np.int64], Vectors]:
         """Numbers of items, rising, and how well each fits each query: (queries, items)."""
-        lexical = np.stack([self.lexicon.scores(text) for text in queries.texts]) * np.float32(LEXICAL)
+        lexical: Vectors = np.stack([self.lexicon.scores(text) for text in queries.texts]) * np.float32(LEXICAL)
         if self.neighbours is None or queries.vectors is None:
             return np.arange(len(self.items)), np.maximum.reduceat(lexical, self.starts, axis=1)
         if self.neighbours.graph is None:
             views = lexical + self.neighbours.cosines(queries.vectors)
             return np.arange(len(self.items)), np.maximum.reduceat(views, self.starts, axis=1)
         near, _ = self.neighbours.nearest(queries.vectors, _CANDIDATES)
-        shared: NDArray[np.int64] = np.argpartition(lexical, -_CANDIDATES, axis=1)[:, -_CANDIDATES:]
-        hits = np.unique(np.concatenate([near.ravel(), shared.ravel()]))
+        hits = np.unique(np.concatenate([near.ravel(), *(_highest(row) for row in lexical)]))
         numbers = np.unique(np.searchsorted(self.starts, hits, side="right") - 1).astype(np.int64)
         counts = np.append(self.starts, len(self.neighbours.vectors))[numbers + 1] - self.starts[numbers]
         firsts = np.cumsum(counts) - counts
@@ -330,15 +331,29 @@ class Search:
         most, widest = max(links, default=0) or 1.0, max(sizes, default=0) or 1.0
         return [_CENTRAL * (size / widest + link / most) / 2 for size, link in zip(sizes, links, strict=True)]
 
+    def _views(self, item: Step | TriggerType | Table | Field) -> list[str]:
+        """What is embedded of an item; of very many steps only the longest text, so that the index stays small."""
+        views = _views(item)
+        return views[-1:] if isinstance(item, Step) and len(self.instance.steps) > _MANY else views
+
     def _ranking(self, kind: str, items: tuple[T, ...]) -> Ranking[T]:
-        views: list[list[str]] = [_views(item) for item in items]
+        views: list[list[str]] = [self._views(item) for item in items]
         starts = np.cumsum([0, *map(len, views)])[:-1]
-        lexicon = Lexicon.of([words for item, texts in zip(items, views, strict=True) for words in _words(item, texts)])
+
+        def words() -> Lexicon:
+            return Lexicon.of([text for item, own in zip(items, views, strict=True) for text in _words(item, own)])
+
         if self._encoder is None or not items:
-            return Ranking(items, lexicon, starts, None)
+            return Ranking(items, words(), starts, None)
         rows, vectors, digest = self._index
-        mine = vectors[[rows[view] for texts in views for view in texts]]
-        stem = index_folder() / f"{file_stem(self.instance.name)}-{kind}-{digest[:12]}" if digest else None
+        wanted = np.array([rows[view] for texts in views for view in texts], np.int64)
+        first, last = int(wanted[0]), int(wanted[-1])
+        is_range = np.array_equal(wanted, np.arange(first, last + 1))
+        mine = vectors[first : last + 1] if is_range else vectors[wanted]
+        if digest is None or len(mine) <= EXACT:
+            return Ranking(items, words(), starts, Neighbours.of(mine))
+        stem = index_folder() / f"{file_stem(self.instance.name)}-{kind}-{digest[:12]}"
+        lexicon = Lexicon.of_arrays(kept_arrays(stem.with_suffix(".words"), lambda: words().arrays()))
         return Ranking(items, lexicon, starts, Neighbours.of(mine, stem))
 
     @cached_property
@@ -353,9 +368,17 @@ class Search:
             *(column for table in instance.tables for column in instance.columns(table.name).values()),
             *_elsewhere(),
         )
-        texts = list(dict.fromkeys(view for item in items for view in _views(item)))
+        texts = list(dict.fromkeys(view for item in items for view in self._views(item)))
         vectors, digest = vectors_of(instance.name, texts, self._encoder)
         return {text: row for row, text in enumerate(texts)}, vectors, digest
+
+
+def _highest(row: Vectors) -> NDArray[np.int64]:
+    """The places of the highest positive numbers, in any order."""
+    places = np.flatnonzero(row)
+    if len(places) > _CANDIDATES:
+        places = places[np.argpartition(row[places], -_CANDIDATES)[-_CANDIDATES:]]
+    return places
 
 
 @cache
@@ -394,8 +417,7 @@ def _views(item: Step | TriggerType | Table | Field) -> list[str]:
     label = _label(item)
     views = [label]
     if isinstance(item, Step | TriggerType):
-        if item.description:
-            views.append(f"{label}: {item.description}")
+        views += [f"{label}: {item.description}"] if item.description else []
     elif spoken(item.name).lower() not in label.lower():
         views.append(spoken(item.name) or item.name)
     if isinstance(item, Field):

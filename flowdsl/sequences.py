@@ -13,20 +13,24 @@ Tokens are those that the decoder produces: the text is cut into the same pieces
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from decoding import Vocabulary
 from flowdsl.decompile import input_lines, outline_text
-from flowdsl.instance import Instance
-from flowdsl.model import Flow
+from flowdsl.instance import Instance, Step, Table, TriggerType
+from flowdsl.model import Flow, Input
 from flowdsl.outline import pieces
 from flowdsl.pairs import Pair, instance_for
+from flowdsl.retrieve import Suggestions
 from flowdsl.scope import Scope
 from flowdsl.specialise import input_slots
 from flowdsl.tables import header_table, owner_of
-from flowdsl.tuned import STEPS, TABLES, TRIGGERS, Suggested, inputs_prompt, outline_prompt, suggested
+from flowdsl.tuned import STEPS, TABLES, TRIGGERS, inputs_prompt, outline_prompt, suggested
 
 #: Not predicted.
 IGNORED = -100
+
+N = TypeVar("N", Step, TriggerType, Table)
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,10 @@ class TokenSequence:
         >>> sequence.tokens, sequence.labels, sequence.rows
         ((5, 6, 7, 8, 9), (-100, 7, 0, 9, 0), (0, 0, 0, 1, 1))
         """
-        tokens, positions, labels, rows = [*prompt, *outline], [], [], []
+        tokens = [*prompt, *outline]
         shared = len(tokens)
-        labels += [IGNORED] * (len(prompt) - 1) + [*outline, eos]
-        positions += range(shared)
-        rows += [0] * shared
+        labels = [IGNORED] * (len(prompt) - 1) + [*outline, eos]
+        positions, rows = list(range(shared)), [0] * shared
         for number, (asked, written) in enumerate(steps, start=1):
             tokens += [*asked, *written]
             labels += [IGNORED] * (len(asked) - 1) + [*written, eos]
@@ -111,13 +114,13 @@ def token_sequence(
     return TokenSequence.of(prompt, outline, steps, vocabulary.eos[0])
 
 
-def _header_inputs(scope: Scope, at: int):  # type: ignore[no-untyped-def]
+def _header_inputs(scope: Scope, at: int) -> list[Input]:
     """The inputs that the outline line has said: the table."""
     table = header_table(scope, at)
     return [item for item in scope.tree.components[at].inputs if table and item.value == table][:1]
 
 
-def varied(names: Suggested, flow: Flow, instance: Instance, rng: random.Random, variation: Variation) -> Suggested:
+def varied(names: Suggestions, flow: Flow, instance: Instance, rng: random.Random, variation: Variation) -> Suggestions:
     """Suggestions as a model may meet them: complete most of the time, in an order that says little."""
     scope = Scope.of(flow, instance)
     owners: list[int | None] = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]
@@ -127,19 +130,26 @@ def varied(names: Suggested, flow: Flow, instance: Instance, rng: random.Random,
     if rng.random() < variation.missing:
         triggers, steps, tables = set(), set(), set()
 
-    def mixed(found: Sequence, wanted: Sequence, limit: int) -> tuple:  # type: ignore[type-arg]
-        missing = [item for item in wanted if item not in found]
-        rng.shuffle(missing)
-        kept = [*list(found)[: max(0, limit - len(missing))]]
-        for item in missing[:limit]:
-            kept.insert(rng.randint(0, len(kept)), item)
-        if rng.random() < variation.shuffled:
-            rng.shuffle(kept)
-        return tuple(kept)
-
+    known_triggers = [trigger for trigger in instance.triggers if trigger.name in triggers]
+    known_steps = [step for step in instance.steps if step.name in steps]
+    known_tables = [table for table in instance.tables if table.name in tables]
     return replace(
         names,
-        triggers=mixed(names.triggers, [t for t in instance.triggers if t.name in triggers], TRIGGERS),
-        steps=mixed(names.steps, [s for s in instance.steps if s.name in steps], STEPS),
-        tables=mixed(names.tables, [t for t in instance.tables if t.name in tables], TABLES),
+        triggers=_mixed(names.triggers, known_triggers, TRIGGERS, rng, variation),
+        steps=_mixed(names.steps, known_steps, STEPS, rng, variation),
+        tables=_mixed(names.tables, known_tables, TABLES, rng, variation),
     )
+
+
+def _mixed(
+    found: Sequence[N], wanted: Sequence[N], limit: int, rng: random.Random, variation: Variation
+) -> tuple[N, ...]:
+    """What was found, with all that is wanted, at most so many."""
+    missing = [item for item in wanted if item not in found]
+    rng.shuffle(missing)
+    kept = list(found)[: max(0, limit - len(missing))]
+    for item in missing[:limit]:
+        kept.insert(rng.randint(0, len(kept)), item)
+    if rng.random() < variation.shuffled:
+        rng.shuffle(kept)
+    return tuple(kept)

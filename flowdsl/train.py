@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from decoding import Model
+from decoding.model import METADATA, read_metadata
 from flowdsl.ask import prompt_start
 from flowdsl.errors import UsageError
 from flowdsl.files import write_whole
@@ -65,7 +66,7 @@ class Recipe:
 
 def train(
     model: Model,
-    pairs: Callable[[], Sequence[Pair]],
+    pairs: Sequence[Pair],
     folder: Path,
     recipe: Recipe,
     on_step: Callable[[Mapping[str, float]], None] | None = None,
@@ -74,13 +75,15 @@ def train(
 
     Args:
         model: whose weights stay as they are.
-        pairs: gives the pairs; asked anew before each visit of all of them, so that more may come.
+        pairs: each is visited once, in any order, then all of them again.
         folder: where the adapter and the state go; a run found there is gone on with.
         on_step: is told of each step: step, tokens, loss (nats a token), rate.
 
     Raises:
-        UsageError: there are no pairs, or the folder holds another kind of run.
+        UsageError: there are no pairs.
     """
+    if not pairs:
+        raise UsageError("there are no pairs to train on")
     torch.manual_seed(recipe.seed)
     network = _adapted(model.network, folder, recipe)
     trained = [weight for weight in network.parameters() if weight.requires_grad]
@@ -120,10 +123,10 @@ def train(
             _log(folder, told | {"loss": sum(losses) / len(losses)})
             losses = []
         if time.monotonic() - saved > 60 * recipe.save_minutes:
-            _save(folder, network, optimizer, step, minutes, rng, model, recipe, pairs())
+            _save(folder, network, optimizer, step, minutes, rng, model, recipe, pairs)
             saved = time.monotonic()
     minutes = done_minutes + (time.monotonic() - started) / 60
-    _save(folder, network, optimizer, step, minutes, rng, model, recipe, pairs())
+    _save(folder, network, optimizer, step, minutes, rng, model, recipe, pairs)
 
 
 def sequence_loss(network: Any, sequence: TokenSequence) -> torch.Tensor:
@@ -156,15 +159,11 @@ def attention_mask(rows: Sequence[int], dtype: torch.dtype, device: torch.device
     return mask.masked_fill_(sees, 0.0)[None, None]
 
 
-def _visits(
-    pairs: Callable[[], Sequence[Pair]], model: Model, recipe: Recipe, rng: random.Random
-) -> Iterator[TokenSequence]:
+def _visits(pairs: Sequence[Pair], model: Model, recipe: Recipe, rng: random.Random) -> Iterator[TokenSequence]:
     """Every pair once in any order, then all of them again."""
     bos = prompt_start(model)
     while True:
-        order = list(pairs())
-        if not order:
-            raise UsageError("there are no pairs to train on")
+        order = list(pairs)
         rng.shuffle(order)
         for pair in order:
             sequence = token_sequence(pair, model.vocabulary, bos, rng)
@@ -224,13 +223,33 @@ def _save(
         "step": str(step),
         "recipe": json.dumps(asdict(recipe)),
     }
-    write_whole(partial / "flowdsl.json", json.dumps(told, indent=1) + "\n")
+    write_whole(partial / METADATA, json.dumps(told, indent=1) + "\n")
     state = {"optimizer": optimizer.state_dict(), "step": step, "minutes": minutes, "random": rng.getstate()}
     torch.save(state, partial / "state.pt")
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(partial.iterdir(), key=lambda path: path.name == "state.pt"):
         path.replace(folder / path.name)
     partial.rmdir()
+
+
+def export_adapter(folder: Path, target: Path) -> None:
+    """What a tuned model needs of a run, in bfloat16: half the size, for shipping.
+
+    Raises:
+        UsageError: the folder holds no adapter.
+    """
+    from safetensors.torch import load_file, save_file
+
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise UsageError(f"{folder} holds no adapter: give the folder of a training run")
+    target.mkdir(parents=True, exist_ok=True)
+    weights = load_file(folder / "adapter_model.safetensors")
+    half = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+    save_file(half, target / "adapter_model.safetensors", metadata={"format": "pt"})
+    shutil.copyfile(folder / METADATA, target / METADATA)
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = read_metadata(folder)["base"]  # not the path that it had here
+    write_whole(target / "adapter_config.json", json.dumps(config, indent=1) + "\n")
 
 
 def _log(folder: Path, told: Mapping[str, float]) -> None:

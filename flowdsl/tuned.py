@@ -16,13 +16,12 @@ Flow:
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from flowdsl.decompile import step_line
 from flowdsl.instance import Field, Instance, Step, Table, TriggerType
 from flowdsl.pills import walked_pills
-from flowdsl.retrieve import Search
+from flowdsl.retrieve import Search, Suggestions
 from flowdsl.scope import Scope, Source
 from flowdsl.specialise import input_slots
 from flowdsl.tables import owner_of
@@ -39,24 +38,12 @@ ROOTS, WALKS, COLUMNS, LABELS = 6, 4, 8, 6
 CHOSEN, FEW, SHORT = 3, 4, 16
 
 
-@dataclass(frozen=True)
-class Suggested:
-    """What may fit a requirement, best first."""
-
-    triggers: Sequence[TriggerType]
-    steps: Sequence[Step]
-    tables: Sequence[Table]
-
-
-def suggested(instance: Instance, requirement: str) -> Suggested:
+def suggested(instance: Instance, requirement: str) -> Suggestions:
     """The triggers, steps and tables of an instance that may fit."""
-    search = Search.of(instance)
-    return Suggested(
-        search.triggers(requirement, TRIGGERS), search.steps(requirement, STEPS), search.tables(requirement, TABLES)
-    )
+    return Search.of(instance).suggest(requirement, STEPS, TRIGGERS, TABLES)
 
 
-def outline_prompt(requirement: str, names: Suggested, prior: str = "") -> str:
+def outline_prompt(requirement: str, names: Suggestions, prior: str = "") -> str:
     """What stands before the outline.
 
     Args:
@@ -86,20 +73,12 @@ def inputs_prompt(requirement: str, scope: Scope, at: int | None, prior: str = "
     table = scope.table(at)
     lines = [head]
     if table is not None:
-        columns = _columns(scope.instance, table, said, requirement)
+        columns = Search.of(scope.instance).columns(table, requirement, COLUMNS, step=said)
         lines.append(f"Fields: {_listed([*map(_described, columns[:CHOSEN]), *map(_named, columns[CHOSEN:])])}")
     if roots := _roots(scope, at):
         lines.append(f"Pills: {_listed([*map(_rooted, roots), *walked_pills(scope, at, said, WALKS)])}")
     lines.append(f"Inputs: {_listed(_asked(scope, at))}")
     return "".join(f"{line}\n" for line in lines) + _before(prior)
-
-
-def _columns(instance: Instance, table: str, said: str, requirement: str) -> list[Field]:
-    """The columns that fit the words of the step, then those that fit the requirement."""
-    search = Search.of(instance)
-    found = {column.name: column for column in search.columns(table, said, COLUMNS - 2)}
-    found |= {column.name: column for column in search.columns(table, requirement, COLUMNS) if column.name not in found}
-    return list(found.values())[:COLUMNS]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -17,7 +17,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,6 +225,43 @@ def _build(file: VectorFile, kept: Kept, texts: Sequence[str], encoder: Encoder)
     order = digest_of(texts)
     file.write(b"".join(marks) + spare_marks, np.concatenate([vectors, kept.vectors[spare]]), order)
     return vectors, order
+
+
+def kept_arrays(path: Path | None, make: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Arrays from a file, or made and put there.
+
+    Args:
+        path: different for different arrays; None: they are only made. Files of the same name but for what
+            follows the last hyphen are of earlier states, and are removed.
+    """
+    if path is None:
+        return make()
+    try:
+        with np.load(path, allow_pickle=False) as file:  # the archive has a checksum for each array
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        warnings.warn(f"the index {path} is made again: {error}", RetrievalWarning, stacklevel=2)
+    arrays = make()
+    with contextlib.suppress(OSError):  # it costs time, not the answer
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(path) as opened:
+            np.savez(opened, allow_pickle=False, **arrays)
+        remove_earlier(path)
+    return arrays
+
+
+def remove_earlier(path: Path) -> None:
+    """Remove what was kept like this for earlier states of the instance."""
+    for other in path.parent.glob(f"{path.stem.rpartition('-')[0]}-*"):
+        if (
+            other.suffix != ".lock"
+            and other.stem != path.stem
+            and other.stem.rpartition("-")[0] == path.stem.rpartition("-")[0]
+        ):
+            with contextlib.suppress(OSError):
+                other.unlink()
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,15 +68,30 @@ def spoken(name: str) -> str:
     return " ".join(_PART.findall(name))
 
 
+def first_words(text: str, most: int = 300) -> str:
+    """The beginning of a description without markup, to the end of a sentence where there is one.
+
+    >>> first_words("<p>Deletes a *file*.</p> It is gone for good.", 30)
+    'Deletes a file.'
+    """
+    bare = re.sub(r"<[^>]{0,200}>|[*`_#]{1,3}(?=\w)|(?<=\w)[*`]{1,3}", "", text)
+    bare = " ".join(bare.split())
+    if len(bare) <= most:
+        return bare
+    cut = bare[:most]
+    return cut[: cut.rfind(". ") + 1] or cut[: cut.rfind(" ")]
+
+
 @lru_cache(maxsize=200_000)
 def _stem(word: str) -> str:
     return str(_STEM.stemWord(word))
 
 
-def stems(text: str) -> list[str]:
+def stems(text: str, synonyms: bool = True) -> list[str]:
     """The stems of the words that say something, with what the catalogue may call them."""
     words = [word for word in (w.lower() for w in _WORD.findall(text)) if word not in STOP]
-    words += [synonym for word in words for synonym in _SYNONYMS.get(word, ())]
+    if synonyms:
+        words += [synonym for word in words for synonym in _SYNONYMS.get(word, ())]
     return [_stem(word) for word in words]
 
 
@@ -89,23 +105,30 @@ class Lexicon:
     """Texts by their stems.
 
     Attributes:
-        holders: for each stem the numbers of the texts that hold it, rising.
+        place: of each stem.
+        begins: where the holders of each stem begin, and where the last end.
+        holders: numbers of the texts that hold a stem, rising, stem after stem.
         length: of each text, in stems; what its score is divided by.
     """
 
-    holders: dict[str, NDArray[np.int32]]
+    place: dict[str, int]
+    begins: NDArray[np.int64]
+    holders: NDArray[np.int32]
     length: Scores
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> "Lexicon":
-        holders: dict[str, list[int]] = {}
+        numbers: dict[str, list[int]] = {}
         length = np.zeros(len(texts), np.float32)
         for number, text in enumerate(texts):
-            found = set(stems(text))
+            found = dict.fromkeys(stems(text))
             length[number] = math.sqrt(_LENGTH + len(found))
             for stem in found:
-                holders.setdefault(stem, []).append(number)
-        return cls({stem: np.array(numbers, np.int32) for stem, numbers in holders.items()}, length)
+                numbers.setdefault(stem, []).append(number)
+        counts = [len(held) for held in numbers.values()]
+        begins = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+        holders = np.array([number for held in numbers.values() for number in held], np.int32)
+        return cls({stem: i for i, stem in enumerate(numbers)}, begins, holders, length)
 
     def scores(self, text: str) -> Scores:
         """How much of a text each of ours shares: the sum of log(1 + n/holders) over the shared stems.
@@ -115,7 +138,29 @@ class Lexicon:
         """
         count = len(self.length)
         total = np.zeros(count, np.float32)
-        for stem in sorted(set(stems(text)) & self.holders.keys()):
-            numbers = self.holders[stem]
+        for stem in sorted(set(stems(text)) & self.place.keys()):
+            place = self.place[stem]
+            numbers = self.holders[self.begins[place] : self.begins[place + 1]]
             total[numbers] += math.log(1 + count / len(numbers))
         return total / (self.length * math.log(1 + count)) if count else total
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, as arrays for `of_arrays`."""
+        joined = "\n".join(self.place).encode()
+        return {
+            "stems": np.frombuffer(joined, np.uint8),
+            "begins": self.begins,
+            "holders": self.holders,
+            "length": self.length,
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Lexicon":
+        """
+        >>> again = Lexicon.of_arrays(Lexicon.of(["delete a file", "send mail"]).arrays())
+        >>> (again.scores("remove files") > 0).tolist()
+        [True, False]
+        """
+        joined = arrays["stems"].tobytes().decode()
+        place = {stem: i for i, stem in enumerate(joined.split("\n"))} if joined else {}
+        return cls(place, arrays["begins"], arrays["holders"], arrays["length"])

@@ -4,7 +4,7 @@
     python scripts/build_servicenow.py [--package DIR|TGZ] [-o FILE]
 
 Facts: the package (version 4.9.0, MIT licence, Copyright (c) 2024 ServiceNow Inc.). Its
-TypeScript sources are read here by a small parser of JavaScript literals; no node is needed,
+TypeScript sources are read by `flowdsl.fluent`, a small parser of JavaScript literals; no node is needed,
 except that without ``--package`` the ordinary client ``npm pack`` fetches the package into a
 temporary folder. Read are
 
@@ -38,13 +38,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
+
+from flowdsl import fluent
+from flowdsl.fluent import BAD_NAME, DAY_CHOICES, choices_of, default_of, entry, humanised, label_of, snake, type_of
 
 PACKAGE, VERSION = "@servicenow/sdk-core", "4.9.0"
 SHA1 = "f31db8361b5a14c9cdfe30ca443096da3fe16353"  # of the registry's archive
@@ -63,133 +65,15 @@ class BuildError(Exception):
     pass
 
 
-# --------------------------------------------------------------------------- JavaScript literals
-class Call:
-    """``Name({...})``: a call found in a literal."""
-
-    def __init__(self, name, args):
-        self.name, self.args = name, args
-
-    @property
-    def options(self):
-        return next((a for a in self.args if isinstance(a, dict)), {})
-
-
-_TOKEN = re.compile(
-    r"""\s+|//[^\n]*|/\*.*?\*/
-    |(?P<str>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`)
-    |(?P<num>-?\d+(?:\.\d+)?)
-    |(?P<id>[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*)
-    |(?P<op>=>|\.\.\.|.)""",
-    re.S | re.X,
-)
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "0": "\0", "\n": ""}
-_WORDS = {"true": True, "false": False, "null": None, "undefined": None}
-
-
-def _unquote(text):
-    def one(m):
-        e = m.group(1)
-        if e[0] in "ux" and len(e) > 1:
-            return chr(int(e[1:].strip("{}"), 16))
-        return _ESCAPES.get(e, e)
-
-    return re.sub(r"\\(u\{[0-9a-fA-F]+\}|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", one, text[1:-1], flags=re.S)
-
-
-class Parser:
-    """Reads the values that the package's declarations are made of."""
-
-    def __init__(self, text, start=0):
-        self.tokens, self.i = [], 0
-        for m in _TOKEN.finditer(text, start):
-            if m.lastgroup:
-                self.tokens.append((m.lastgroup, m.group()))
-
-    def peek(self):
-        return self.tokens[self.i][1] if self.i < len(self.tokens) else ""
-
-    def take(self, expected=None):
-        kind, text = self.tokens[self.i]
-        if expected is not None and text != expected:
-            raise BuildError(f"expected {expected!r}, found {text!r}")
-        self.i += 1
-        return kind, text
-
-    def value(self):
-        value = self.primary()
-        while self.peek() == "+":  # 'a' + 'b'
-            self.take()
-            value = str(value) + str(self.primary())
-        if self.peek() == "as":  # a type assertion: skip it
-            while self.peek() not in (",", ")", "}", "]", ""):
-                _kind, text = self.take()
-                if text == "<":
-                    while self.take()[1] != ">":
-                        pass
-        return value
-
-    def primary(self):
-        kind, text = self.take()
-        if kind == "str":
-            return _unquote(text)
-        if kind == "num":
-            return float(text) if "." in text else int(text)
-        if text == "[":
-            return self.sequence("]")
-        if text == "{":
-            return self.object()
-        if kind == "id":
-            if text in _WORDS:
-                return _WORDS[text]
-            if self.peek() == "(":
-                self.take()
-                return Call(text, self.sequence(")"))
-            if self.peek().startswith("`"):  # a tagged template
-                return _unquote(self.take()[1])
-            return text
-        raise BuildError(f"unexpected {text!r}")
-
-    def sequence(self, end):
-        items = []
-        while self.peek() != end:
-            items.append(self.value())
-            if self.peek() == ",":
-                self.take()
-        self.take(end)
-        return items
-
-    def object(self):
-        result = {}
-        while self.peek() != "}":
-            kind, key = self.take()
-            key = _unquote(key) if kind == "str" else key
-            self.take(":")
-            result[key] = self.value()
-            if self.peek() == ",":
-                self.take()
-        self.take("}")
-        return result
-
-
 def declarations(path, function):
     """(exported name, options) of every ``export const x = function({...})`` in a file."""
-    text = path.read_text(encoding="utf-8")
-    for m in re.finditer(r"^export const (\w+)\s*=\s*(?=" + function + r"\()", text, re.M):
-        try:
-            yield m.group(1), Parser(text, m.end()).value().options
-        except (BuildError, IndexError) as error:
-            raise BuildError(f"{path.name}: cannot read {m.group(1)}: {error}") from error
+    try:
+        yield from fluent.declarations(path.read_text(encoding="utf-8"), function)
+    except fluent.NotLiteral as error:
+        raise BuildError(f"{path.name}: {error}") from error
 
 
-# --------------------------------------------------------------------------- names, labels, types
-ACRONYMS = {
-    "id": "ID", "url": "URL", "ui": "UI", "sla": "SLA", "ci": "CI", "css": "CSS", "js": "JS", "acl": "ACL",
-    "html": "HTML", "rest": "REST", "soap": "SOAP", "ip": "IP", "http": "HTTP", "api": "API", "cab": "CAB",
-    "rfc": "RFC", "gl": "GL", "po": "PO", "ux": "UX", "wsdl": "WSDL", "xml": "XML", "json": "JSON", "kb": "KB",
-    "cmdb": "CMDB", "ldap": "LDAP", "sms": "SMS", "wf": "WF", "ws": "WS", "sc": "SC", "sp": "SP", "sys": "Sys",
-    "nlu": "NLU", "csm": "CSM", "gql": "GQL", "sql": "SQL", "jdbc": "JDBC", "ssl": "SSL", "ftp": "FTP",
-}  # fmt: skip
+# --------------------------------------------------------------------------- steps and triggers
 STANDARD = {
     "sys_id": ("Sys ID", "guid"),
     "sys_created_on": ("Created", "date_time"),
@@ -198,79 +82,7 @@ STANDARD = {
     "sys_updated_by": ("Updated by", "string"),
 }
 VIEWS = {"st_sys_catalog_items_and_variable_sets"}  # a database view: no created/updated of its own
-TYPES = {
-    "DocumentId": "record", "TemplateValue": "template_value", "FlowArray": "list", "Float": "decimal",
-    "DueDate": "date_time", "CalendarDateTime": "date_time", "DayOfWeek": "choice", "MultiLineText": "string",
-    "Radio": "choice",
-}  # fmt: skip
-GENERIC = {  # columnType of a GenericColumn
-    "GUID": "guid", "journal_input": "journal", "journal": "journal", "journal_list": "journal",
-    "currency": "decimal", "price": "decimal", "percent_complete": "decimal", "long": "integer",
-    "longint": "integer", "order_index": "integer", "translated_html": "html", "html_script": "html",
-    "html_template": "html", "glide_date_time": "date_time", "glide_duration": "duration", "timer": "duration",
-    "glide_utc_time": "time", "short_table_name": "table_name", "ph_number": "phone_number",
-    "phone_number_e164": "phone_number", "char": "string", "workflow": "string",
-}  # fmt: skip
 JOURNAL = {"work_notes", "comments", "comments_and_work_notes", "approval_history"}
-DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-DAY_CHOICES = [{"value": str(i), "label": day} for i, day in enumerate(DAYS, 1)]
-BAD_NAME = re.compile(r"[{}^=<>!@\x00-\x1f\x7f]")
-BAD_TEXT = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def snake(name):
-    name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
-    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
-
-
-def humanise(name, title=False):
-    words = [w for w in name.strip("_").split("_") if w]
-    shown = [ACRONYMS.get(w.lower(), w) for w in words]
-    if title:
-        shown = [w[:1].upper() + w[1:] for w in shown]
-    text = " ".join(shown)
-    return text[:1].upper() + text[1:]
-
-
-def label_of(options):
-    label = options.get("label")
-    if isinstance(label, list):
-        label = next((x.get("label") for x in label if isinstance(x, dict) and x.get("label")), None)
-    return " ".join(str(label).split()) if label else None
-
-
-def type_of(call):
-    kind = call.name.removesuffix("Column")
-    if kind == "Generic":
-        column_type = call.options.get("columnType") or call.options.get("column_type") or "string"
-        return GENERIC.get(column_type, snake(column_type))
-    return TYPES.get(kind, snake(kind))
-
-
-def choices_of(options):
-    """Choices in the package's sequence; one that cannot be written (an empty value) is left out."""
-    found, given = [], options.get("choices")
-    if not isinstance(given, dict):  # none, or the name of a constant of another file
-        return []
-    for position, (value, shown) in enumerate(given.items()):
-        sequence = None
-        if isinstance(shown, dict):
-            sequence, shown = shown.get("sequence"), label_of(shown)
-        shown = " ".join(str(shown or "").split()) or humanise(value)
-        if value in ("", "NULL_OVERRIDE") or BAD_TEXT.search(value):
-            continue
-        found.append((sequence if isinstance(sequence, int) and sequence >= 0 else 0, position, value, shown))
-    return [{"value": value, "label": shown} for _, _, value, shown in sorted(found)]
-
-
-def entry(name, label, kind, **more):
-    """One input, output or column; keys without a value are left out."""
-    result = {"name": name, "label": label or humanise(name), "type": kind}
-    result.update({key: value for key, value in more.items() if value not in (None, "", False, [])})
-    return result
-
-
-# --------------------------------------------------------------------------- steps and triggers
 MANDATORY = {("look_up_record", "table"), ("look_up_records", "table")}
 RECORD_OUTPUTS = {  # what the package does not say, or says by the name of an output
     ("create_catalog_task", "Catalog Task"): "sc_task",
@@ -290,13 +102,6 @@ OUTPUT_CHOICES = {
     ("wait_for_condition", "state"): TIMED_OUT,
     ("wait_for_email_reply", "state"): {"0": "Reply received", "1": "Timed out"},
 }
-
-
-def default_of(options):
-    default = options.get("default")
-    if default is None or default == "" or re.fullmatch(r"[0-9a-f]{32}", str(default)):
-        return None
-    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def read_fields(owner, fields, kind, inputs, tables):
@@ -394,7 +199,7 @@ def read_tables(folder, choices, labels):
                 if not more and mine["label"].casefold() == above["label"].casefold():
                     continue
             own.append(mine)
-        label = label_of(raw[name]) or labels["tables"].get(name) or humanise(name.removeprefix("sys_"), title=True)
+        label = label_of(raw[name]) or labels["tables"].get(name) or humanised(name.removeprefix("sys_"), title=True)
         table = {"name": name, "label": label}
         if name in parents:
             table["extends"] = parents[name]

@@ -25,3 +25,14 @@ def servicenow():
     from flowdsl import Instance
 
     return Instance.load("servicenow")
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache folder with the model in it and no index."""
+    from flowdsl.encoder import encoder_path
+
+    model = encoder_path()
+    monkeypatch.setenv("FLOWDSL_CACHE", str(tmp_path))
+    (tmp_path / model.name).symlink_to(model)
+    return tmp_path

@@ -262,7 +262,18 @@ def test_instance(tmp_path: Path) -> None:
     refused(run("instance", "validate", bad), 1, "not JSON")
     refused(run("instance", "info", "nowhere"), 1, "nowhere", "servicenow")
     refused(run("check", bad, "--instance", tmp_path / "no"), 1, "no instance")
-    refused(run("instance", "import", "x"), 2, "not there yet")
+
+
+def test_instance_import(tmp_path):
+    made = tmp_path / "made.json"
+    result = run("instance", "import", "examples/pet_shop.yaml", "-o", made, "--name", "shop")
+    assert result.exit_code == 0 and result.stdout == "" and "11 steps" in result.stderr
+    assert Instance.load(made).name == "shop" and run("instance", "validate", made).exit_code == 0
+    bad = tmp_path / "bad.csv"
+    bad.write_text("kind,name\nstep,a\nstep,a\nstop,b\n")
+    result = run("instance", "import", bad)
+    assert result.exit_code == 1 and f"{bad}: line 3: " in result.stderr and f"{bad}: line 4: " in result.stderr
+    refused(run("instance", "import", "nowhere.yaml"), 1, "cannot read nowhere.yaml")
 
 
 # -- output --------------------------------------------------------------------------------------

@@ -32,15 +32,6 @@ def words_alone(servicenow):
     return search
 
 
-@pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    """A cache folder with the model in it and no index."""
-    model = encoder_path()
-    monkeypatch.setenv("FLOWDSL_CACHE", str(tmp_path))
-    (tmp_path / model.name).symlink_to(model)
-    return tmp_path
-
-
 # -- the model ---------------------------------------------------------------------------------
 
 
