@@ -37,6 +37,7 @@ class Kind(StrEnum):
     random = "random"
     nearest = "nearest"
     constant = "constant"
+    prompted = "prompted"
 
 
 _TRAINED = (Kind.nearest, Kind.constant)
@@ -45,6 +46,19 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", metavar="NAME|PATH", help="A causal model (default: the embedded one).")
 ]
 AdapterOption = Annotated[str | None, typer.Option(metavar="PATH", help="A LoRA adapter for the model.")]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Of prompted: an OpenAI-compatible server, with /v1; key in FLOWDSL_API_KEY."),
+]
+GrammarOption = Annotated[
+    str | None,
+    typer.Option(
+        "--grammar-field",
+        metavar="FIELD",
+        help="Of prompted: where the server takes a grammar, such as "
+        "structured_outputs.grammar (vLLM), ebnf (SGLang), grammar (llama.cpp).",
+    ),
+]
 LimitOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only N cases, always the same.")]
 NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="What reports call the run.")]
 RestartOption = Annotated[bool, typer.Option("--restart", help="Begin anew if the run is there already.")]
@@ -61,7 +75,8 @@ def run(
             "--system",
             "-s",
             help="model; or a rival: uniform (any allowed token), random (untrained weights), nearest (copies the "
-            "training flow that is worded most alike), constant (one flow for all).",
+            "training flow that is worded most alike), constant (one flow for all), prompted (--model behind "
+            "--endpoint).",
         ),
     ] = Kind.model,
     model: ModelOption = None,
@@ -69,6 +84,8 @@ def run(
     train: Annotated[str, typer.Option(metavar="FILE", help="What nearest and constant copy from.")] = (
         "data/train.jsonl"
     ),
+    endpoint: EndpointOption = None,
+    grammar_field: GrammarOption = None,
     effort: Annotated[str, typer.Option(metavar="fast|best", help="Of generate.")] = "fast",
     max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of generate.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of sampling and of random weights.")] = 0,
@@ -89,6 +106,7 @@ def run(
     Examples:
       flowdsl evaluate run data/dev.jsonl --adapter my-adapter --name tuned
       flowdsl evaluate run data/test.jsonl --system nearest
+      flowdsl evaluate run data/test.jsonl --system prompted --endpoint http://localhost:8000/v1 --model my-model
     """
     from flowdsl.evaluate import some
     from flowdsl.pairs import read_pairs
@@ -99,7 +117,8 @@ def run(
     label = name or _label(kind, model, adapter)
     stem = "-".join(Path(file).stem for file in files) + "-" + re.sub(r"[^A-Za-z0-9._-]+", "-", label)
     copied = tuple(read_pairs(train)) if kind in _TRAINED else ()
-    system = _system(kind, model, adapter, copied, {"effort": effort, "seed": seed, "max_tokens": max_tokens})
+    options = {"effort": effort, "seed": seed, "max_tokens": max_tokens}
+    system = _system(kind, model, adapter, copied, options, endpoint, grammar_field)
     done = judge(pairs, system, output or f"runs/{stem}.jsonl", label, restart, quiet)
     _tell([done])
 
@@ -141,6 +160,8 @@ def flow_bench(
     train: Annotated[str, typer.Option(metavar="FILE", help="What nearest and constant copy from.")] = (
         "data/train.jsonl"
     ),
+    endpoint: EndpointOption = None,
+    grammar_field: GrammarOption = None,
     effort: Annotated[str, typer.Option(metavar="fast|best", help="Of generate.")] = "fast",
     seed: Annotated[int, typer.Option(metavar="N", help="Of sampling and of random weights.")] = 0,
     max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of generate.")] = None,
@@ -184,7 +205,8 @@ def flow_bench(
     if not recall:
         label = name or _label(kind, model, adapter)
         copied = tuple(read_pairs(train)) if kind in _TRAINED else ()
-        system = _system(kind, model, adapter, copied, {"effort": effort, "seed": seed, "max_tokens": max_tokens})
+        options = {"effort": effort, "seed": seed, "max_tokens": max_tokens}
+        system = _system(kind, model, adapter, copied, options, endpoint, grammar_field)
         path = output or f"runs/flow-bench-{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}.jsonl"
         pairs = some([case.pair for case in benchmark.cases], limit)
         done = judge(pairs, system, path, label, restart, quiet, lambda _: benchmark.instance)
@@ -199,8 +221,21 @@ def _label(kind: Kind, model: str | None, adapter: str | None) -> str:
 
 
 def _system(
-    kind: Kind, model: str | None, adapter: str | None, train: "Sequence[Pair]", options: dict[str, Any]
+    kind: Kind,
+    model: str | None,
+    adapter: str | None,
+    train: "Sequence[Pair]",
+    options: dict[str, Any],
+    endpoint: str | None,
+    grammar: str | None,
 ) -> "System":
+    if kind is Kind.prompted:
+        if endpoint is None or model is None:
+            raise UsageError("--system prompted needs --endpoint URL and --model NAME, as the server calls it")
+        from flowdsl.prompted import Endpoint, Prompted
+
+        prefix = "%llguidance {}" if grammar in {"grammar", "ebnf"} else ""
+        return Prompted(Endpoint(endpoint, model, grammar, prefix, options["max_tokens"] or 1000))
     from flowdsl.systems import Constant, Generator, Nearest, adapter_digest, random_model, uniform_model
 
     if kind in _TRAINED:

@@ -134,9 +134,9 @@ def open_run(path: str | Path, name: str, settings: Mapping[str, Any], restart: 
         write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         yield RunFile(path, done)
     finally:
-        lock.release()
         with contextlib.suppress(OSError):
-            os.unlink(lock.lock_file)
+            os.unlink(lock.lock_file)  # while it is held: nobody can have taken it who would lose it
+        lock.release()
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
