@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from flowdsl.encoder import WIDTH, RetrievalWarning, Vectors
-from flowdsl.vectors import Stored, progress_bar, remove_earlier, replaced
+from flowdsl.vectors import Stored, progress_bar, remove_earlier, remove_partial, replaced
 
 #: Up to here every vector is looked at: 5,000 take 1 ms.
 EXACT = 5_000
@@ -88,6 +88,7 @@ def _graph(vectors: Stored, stem: Path) -> Any:
         return index
     stem.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(stem.with_suffix(".lock")):
+        remove_partial(stem.with_suffix(".graph"))
         index = hnswlib.Index(space="ip", dim=WIDTH)
         done = _load(index, stem, digest, len(vectors))
         if done == 0:
@@ -112,7 +113,7 @@ def _fill(index: Any, vectors: Stored, done: int, stem: Path, digest: str) -> No
 
 
 def _save(index: Any, stem: Path, digest: str) -> None:
-    partial = stem.with_suffix(f".{os.getpid()}.partial")
+    partial = stem.with_suffix(f".graph.{os.getpid()}.partial")
     try:
         index.save_index(str(partial))
         with partial.open("rb") as file:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from flowdsl.clauses import clauses, is_event, is_timed, logic, opening
 from flowdsl.encoder import Encoder, Vectors
-from flowdsl.instance import Field, Instance, Step, Table, TriggerType, table_input
+from flowdsl.instance import SYS_ID, Field, Instance, Step, Table, TriggerType, table_input
 from flowdsl.neighbours import EXACT, Neighbours
 from flowdsl.tags import Tags, resolve_tags
 from flowdsl.vectors import Stored, file_stem, index_folder, kept_arrays, vectors_of
@@ -269,13 +269,13 @@ class Search:
         parts, handicap_array = tuple(handicaps), np.array(list(handicaps.values()), np.float32)
         if self._encoder is None or not parts:
             return Queries(parts, None, handicap_array)
-        missing = [part for part in parts if part not in self._kept]
-        if missing:
+        known = {part: vector for part in parts if (vector := self._kept.get(part)) is not None}
+        if missing := [part for part in parts if part not in known]:
+            known |= zip(missing, self._encoder.encode(missing), strict=True)
             if len(self._kept) > _KEPT:
                 self._kept.clear()
-                missing = list(parts)
-            self._kept.update(zip(missing, self._encoder.encode(missing), strict=True))
-        return Queries(parts, np.stack([self._kept[part] for part in parts]), handicap_array)
+            self._kept.update(known)
+        return Queries(parts, np.stack([known[part] for part in parts]), handicap_array)
 
     @cached_property
     def _encoder(self) -> Encoder | None:
@@ -365,7 +365,8 @@ class Search:
             *instance.triggers,
             *instance.steps,
             *instance.tables,
-            *(column for table in instance.tables for column in instance.columns(table.name).values()),
+            *(column for table in instance.tables for column in table.columns),
+            SYS_ID,
             *_elsewhere(),
         )
         texts = list(dict.fromkeys(view for item in items for view in self._views(item)))

@@ -175,6 +175,7 @@ def vectors_of(
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.path.with_suffix(".lock")):
+            remove_partial(file.path)
             kept = file.read() if file.path.exists() else Kept.none()  # another process may have made it meanwhile
             if (found := _found(kept, texts, order)) is not None:
                 return found
@@ -250,6 +251,13 @@ def kept_arrays(path: Path | None, make: Callable[[], dict[str, NDArray[Any]]]) 
             np.savez(opened, allow_pickle=False, **arrays)
         remove_earlier(path)
     return arrays
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what killed processes left of a file; the caller holds its lock."""
+    for partial in path.parent.glob(f"{path.name}.*.partial"):
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def remove_earlier(path: Path) -> None:

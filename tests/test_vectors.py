@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,8 +133,39 @@ print(len(encoder.seen))
 """
 
 
+_KILLED = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import flowdsl.vectors as vectors
+from test_vectors import Hashed, TEXTS
+
+class Stuck(Hashed):
+    def encode(self, texts, done=lambda count: None):
+        if len(self.seen) == 30:
+            (pathlib.Path(sys.argv[2]) / "acme-822b33ad.vectors.abc.partial").write_text("half")
+            print("stuck", flush=True)
+            sys.stdin.read()
+        return super().encode(texts, done)
+
+vectors._CHUNK, vectors._SAVE_EVERY = 10, -1.0
+vectors.vectors_of("acme", TEXTS, Stuck(), pathlib.Path(sys.argv[2]))
+"""
+
+
+def test_after_a_kill_the_next_process_goes_on(tmp_path):
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", _KILLED, here, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "stuck\n"
+        process.kill()
+    encoder = Hashed()
+    vectors, _ = vectors_of("acme", TEXTS, encoder, tmp_path)
+    assert len(encoder.seen) == 10 and np.array_equal(vectors, right(TEXTS))
+    assert not list(tmp_path.glob("*.partial"))
+
+
 def test_two_processes_build_once(tmp_path):
-    here = str(__import__("pathlib").Path(__file__).parent)
+    here = str(Path(__file__).parent)
     command = [sys.executable, "-c", _BUILD, here, str(tmp_path)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = sorted(int(process.communicate()[0]) for process in running)
