@@ -415,7 +415,7 @@ def test_interrupted() -> None:
     running = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
     time.sleep(3)  # it waits for its input by then
     running.send_signal(signal.SIGINT)
-    assert running.wait(20) == 130
+    assert running.wait(300) == 130
     assert running.stderr is not None and running.stderr.read() == b"flowdsl: interrupted\n"
     running.stdin.close()
 

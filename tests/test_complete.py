@@ -63,6 +63,10 @@ def bounds(refused: Refusal, flow: Flow, instance: Instance) -> Iterator[str]:
             yield "a step that names no table takes no record of an unknown one"
         if line.name not in slots and fields[line.name].type == "table_name":
             yield "a table other than the one that the record implies"
+        if line.value.form == "pill" and line.name in slots and slots[line.name].slot.kind == "record":
+            pill = PILL.fullmatch(line.value.text)
+            if pill is not None and at is not None and scope.resolve(pill.group(1), at).table is None:
+                yield "a record of an unknown table"
         yield from _value(line.value, PILL_DEPTH, instance)
         return
     table = slots[line.name].table if line.name in slots else None
