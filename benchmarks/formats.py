@@ -61,7 +61,9 @@ def json_schema(instance: Instance) -> str:
         inputs=given,
     )
     component["required"].remove("block")
-    return json.dumps(_object(trigger=trigger, components={"type": "array", "items": component}))
+    return json.dumps(
+        _object(trigger={"anyOf": [trigger, {"type": "null"}]}, components={"type": "array", "items": component})
+    )
 
 
 def plain_json(flow: Flow) -> str:

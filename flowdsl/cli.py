@@ -787,10 +787,17 @@ def bench(
 
     chosen = None
     if what != "masks":
+        from decoding import ModelError
         from flowdsl import load_model
         from flowdsl.generate import default_model
 
-        chosen = default_model() if model is None and adapter is None else load_model(model, adapter=adapter)
+        try:
+            chosen = default_model() if model is None and adapter is None else load_model(model, adapter=adapter)
+        except ModelError as error:
+            if model is not None or adapter is not None:
+                raise
+            _say(f"without the adapter ({error})")  # speed does not depend on what has been learned
+            chosen = load_model()
     if threads is not None:
         import torch
 
