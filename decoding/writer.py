@@ -71,6 +71,7 @@ class Writer:
         self.mask_seconds = 0.0
         self.reason: Reason | None = None
         self.choices: list[Choice] = []
+        self.decide = choose
         self.emit = on_text
         self._characters = codecs.getincrementaldecoder("utf-8")()
         self._emitted = self._next_look = 0
@@ -110,7 +111,7 @@ class Writer:
             row = lane.logits(self.output.tokens)
             if row is None:
                 return
-            choice, token = choose(row, self._bits, self.sample, self.vocabulary.decode, self._place())
+            choice, token = self.decide(row, self._bits, self.sample, self.vocabulary.decode, self._place())
             self._bits = None
             self.choices.append(replace(choice, text="") if token in self.vocabulary.eos else choice)
             self.output.append(token)

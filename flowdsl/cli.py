@@ -774,6 +774,67 @@ def import_(
     return 0
 
 
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(metavar="speed|masks|all", help="What to measure.")] = "all",
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Requirements.")] = 30,
+    model: ModelOption = None,
+    adapter: AdapterOption = None,
+    own_text: Annotated[
+        bool, typer.Option("--own-text", help="Write what the model makes of a requirement, not its reference flow.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the processor.")] = None,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FOLDER", help="For the report.")] = "bench",
+) -> None:
+    """Compare flowdsl with its peers, side by side: seconds, passes and tokens a flow; masks by size.
+
+    Runs in a checkout of the project, and needs the extra packages of flowdsl[bench].
+
+    \b
+    Examples:
+      flowdsl bench
+      flowdsl bench speed --limit 10 --threads 2 -o report
+    """
+    if what not in ("speed", "masks", "all"):
+        raise UsageError(f"what to measure is speed, masks or all, not {what!r}")
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "benchmarks" / "run.py").is_file():
+        raise EnvironmentNotReady(
+            "flowdsl bench runs in a checkout of the project: clone it, pip install -e '.[bench]'"
+        )
+    sys.path.insert(0, str(root))
+    try:
+        import matplotlib  # noqa: F401
+        import xgrammar  # noqa: F401
+    except ImportError as error:
+        raise EnvironmentNotReady(f"{error.name} is not installed: pip install -e '.[bench]'") from None
+    from benchmarks.run import run_benchmarks
+
+    chosen = None
+    if what != "masks":
+        from decoding import ModelError
+        from flowdsl import load_model
+        from flowdsl.generate import default_model
+
+        try:
+            chosen = default_model() if model is None and adapter is None else load_model(model, adapter=adapter)
+        except ModelError as error:
+            if model is not None or adapter is not None:
+                raise
+            _say(f"without the adapter ({error})")  # speed does not depend on what has been learned
+            chosen = load_model()
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    files = run_benchmarks(
+        chosen, limit=limit, speed=what != "masks", masks=what != "speed", own_text=own_text, folder=Path(output)
+    )
+    _say("written: " + ", ".join(map(str, files)))
+
+
 def main() -> None:
     """The entry point `flowdsl`. Output is UTF-8 whatever the locale says."""
     for stream in (sys.stdout, sys.stderr):

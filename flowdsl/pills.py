@@ -41,7 +41,7 @@ class _Walk:
 
 def walked_pills(scope: Scope, at: int | None, words: str, limit: int) -> list[str]:
     """The dot-walked pills in scope that share most with some words, best first."""
-    wanted = frozenset(stems(words, synonyms=False))
+    wanted = frozenset(stems(words))
     found: dict[str, float] = {}
     for rank, source in enumerate(reversed(list(scope.sources(at)))):
         for walk in _walks(scope.instance, source, wanted, rank):
@@ -73,4 +73,4 @@ def _walks(instance: Instance, source: Source, wanted: frozenset[str], rank: int
 def _spoken(instance: Instance, table: str) -> list[tuple[Field, frozenset[str]]]:
     """The columns of a table, each with the stems of its label (or name)."""
     columns = instance.columns(table).values()
-    return [(column, frozenset(stems(column.label or column.name, synonyms=False))) for column in columns]
+    return [(column, frozenset(stems(column.label or column.name))) for column in columns]
