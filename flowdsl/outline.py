@@ -333,7 +333,7 @@ class Outline:
                 continue
             if step.name == SLA_TIMER and (self.trigger is None or self.trigger.type != SLA_TRIGGER):
                 continue
-            takes_record = any(kind_of(f.type) == "record" and f.reference is None for f in step.inputs)
+            takes_record = any(kind_of(f.type) == "record" and f.reference is None and f.mandatory for f in step.inputs)
             named = header_input(step)
             words[spell_name(step.name)] = None if named is None else own_tables if takes_record else any_table
         return words
