@@ -87,6 +87,8 @@ def _declared(line: OutlineLine, flow: Flow, instance: Instance) -> Iterator[str
     held = [item for items in (flow.inputs, flow.outputs) if items for item in items.items]
     if len(held) > 6:
         yield "six declared items"
+    if line.form in {"input", "output"} and [item.name for item in held].count(line.names[0]) > 1:
+        yield "declared names are distinct"
     if instance.is_open and any(not _OPEN.fullmatch(name) for name in line.names[1:]):
         yield "open names are lower-case words"
 
@@ -170,7 +172,7 @@ def test_corpus_comes_out(instance: str, requirement: str, text: str, name: str)
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 
 
-@settings(max_examples=10_000 if THOROUGH else 60)
+@settings(max_examples=10_000 if THOROUGH else 30)
 @given(instances_with_flows(canonical=True), st.sampled_from(["smollm2", "nemo"]), st.integers(0, 99))
 def test_valid_flows_come_out(drawn: Drawn, name: str, seed: int) -> None:
     instance, data = drawn
