@@ -570,7 +570,9 @@ class _Inputs:
                     stored = hex(number << (bits + level * width))
                     options.append(f"{terminal} {value} {start}_more_{level + 1}::bit_or({stored}){condition}")
             self.sheet.rule(f"{start}_{level}::_", options)
-            self.sheet.rule(f"{start}_more_{level}::_", ['""', f'", " {start}_{level}::_'])
+            others = len(fields) - bits if level < slots else 0
+            left = "" if others > level else f" %if ne([0:{bits}],{hex((1 << bits) - 1)})"
+            self.sheet.rule(f"{start}_more_{level}::_", ['""', f'", " {start}_{level}::_{left}'])
 
 
 def _safe(name: str) -> str:

@@ -18,12 +18,14 @@ from lark import Lark
 from strategies import fixed_instances, instances
 from walk import Walked, walk_flow
 
-from decoding import Vocabulary, embedded_path
+from decoding import Vocabulary, compile_grammar, embedded_path
 from flowdsl.check import check_flow
 from flowdsl.compile import compile_dsl
 from flowdsl.decompile import decompile
 from flowdsl.instance import Instance
 from flowdsl.outline import Limits, Outline
+from flowdsl.scope import Scope
+from flowdsl.specialise import inputs_constraint
 from flowdsl.syntax import InputLine, OutlineLine, Value, parse_lines
 from grammars.operators import BY_WORD
 
@@ -147,3 +149,20 @@ def test_walks_on_known_instances() -> None:
 @given(instance=instances(), seed=st.integers(0, 2**32))
 def test_walks_on_any_instance(instance: Instance, seed: int) -> None:
     assert_valid(*walked(seed, instance))
+
+
+@pytest.mark.parametrize("count", [1, 3, 62])
+def test_a_template_ends_when_every_field_is_set(count: int) -> None:
+    columns = [{"name": f"c{i}", "type": "boolean"} for i in range(count)]
+    inputs = [
+        {"name": "table", "type": "table_name", "mandatory": True},
+        {"name": "values", "type": "template_value", "mandatory": True},
+    ]
+    known = Instance.from_json(
+        {"name": "t", "steps": [{"name": "make", "inputs": inputs}], "tables": [{"name": "t", "columns": columns}]}
+    )
+    flow = compile_dsl("1 make t\n  values: c0 = true\n", known)
+    matcher = compile_grammar(vocabulary("nemo"), inputs_constraint(Scope.of(flow, known), 0).grammar)
+    assignments = [*(f"c{i} = true" for i in range(count)), 'sys_id = "x"']
+    matcher.consume(vocabulary("nemo").encode("values: " + ", ".join(assignments)))
+    assert [vocabulary("nemo").decode([token]) for token in matcher.allowed()] == ["\n"]
