@@ -130,8 +130,7 @@ def _write(
     )
     outlines.append(_written(words, start.constraint(), outline, begun))
     scope = read_outline(outline, start).scope()
-    owners: list[int | None] = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]
-    asked = [at for at in owners if owner_of(scope, at)[1] is not None and input_slots(scope, at)]
+    asked = [at for at in flow.owners if owner_of(scope, at)[1] is not None and input_slots(scope, at)]
     for at, text in zip(asked, rest, strict=True):
         begun = time.perf_counter()
         inputs.append(_written(words, inputs_constraint(scope, at), text, begun))

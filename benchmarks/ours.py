@@ -50,10 +50,7 @@ def run(requirement: str, instance: Instance, model: Model, flow: Flow | None) -
 
 def stage_texts(flow: Flow, instance: Instance) -> list[str]:
     """What a model writes for a flow: the outline, then the inputs of the trigger and of each step that has any."""
-    known = Scope.of(flow, instance)
-    loops = {at: known.loop_item(at).table for at, part in enumerate(flow.components) if part.is_kind("FOREACH")}
-    scope = Scope.of(flow, instance, loops)
-    owners: list[int | None] = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]
-    asked = [at for at in owners if owner_of(scope, at)[1] is not None and input_slots(scope, at)]
+    scope = Scope.of(flow, instance, Scope.of(flow, instance).item_tables)
+    asked = [at for at in flow.owners if owner_of(scope, at)[1] is not None and input_slots(scope, at)]
     inputs = ["".join(f"{line}\n" for line in input_lines(scope, at)) for at in asked]
     return [outline_text(flow, instance), *inputs]

@@ -40,7 +40,7 @@ class Used:
 def used(flow: Flow, instance: Instance) -> Used:
     scope = Scope.of(flow, instance)
     on = []
-    for at in [*([None] if flow.trigger else []), *range(len(flow.components))]:
+    for at in flow.owners:
         owner, definition = owner_of(scope, at)
         table = scope.table(at)
         if not table or definition is None:

@@ -70,7 +70,9 @@ def merged_path(adapter: Path) -> Path:
     weights = adapter / "adapter_model.safetensors"
     if not weights.is_file():
         raise ModelError(f"{adapter} is no LoRA adapter: it holds no adapter_model.safetensors")
-    embedded_path()
+    folder = cache_root() / f"{FOLDER}-{sha256(weights)[:12]}"
+    if not _complete(folder):
+        embedded_path()  # before, since both are made under the same lock
 
     def merged(made: Path, work: Path, say: Callable[[str], None]) -> None:
         from decoding.model import METADATA, load_model, quiet
@@ -85,7 +87,7 @@ def merged_path(adapter: Path) -> Path:
         if (adapter / METADATA).is_file():
             shutil.copyfile(adapter / METADATA, made / METADATA)
 
-    return _made_once(cache_root() / f"{FOLDER}-{sha256(weights)[:12]}", merged)
+    return _made_once(folder, merged)
 
 
 def _made_once(folder: Path, write: Callable[[Path, Path, Callable[[str], None]], None]) -> Path:

@@ -5,6 +5,7 @@ A tuned model says so itself: its folder, or that of its adapter, has a `flowdsl
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from decoding import Model
 from flowdsl.decompile import outline_text
@@ -35,8 +36,9 @@ class Prompts:
     def is_tuned(self) -> bool:
         return self.model.metadata.get("prompts") == STYLE
 
+    @cached_property
     def outline(self) -> list[int]:
-        """What stands before the outline."""
+        """What stands before the outline; made once, since that of every step begins with it."""
         if not self.is_tuned:
             return self.model.chat(outline_messages(self.requirement, self.instance, self.prior))
         names = suggested(self.instance, self.requirement)
@@ -56,7 +58,7 @@ class Prompts:
             return self.model.chat(inputs_messages(self.requirement, scope, outline, at))
         vocabulary = self.model.vocabulary
         written = [t for p in pieces(outline_text(flow, self.instance, loops=loops)) for t in vocabulary.encode(p)]
-        return [*self.outline(), *written, *vocabulary.encode(inputs_prompt(self.requirement, scope, at))]
+        return [*self.outline, *written, *vocabulary.encode(inputs_prompt(self.requirement, scope, at))]
 
 
 def prompt_start(model: Model) -> list[int]:

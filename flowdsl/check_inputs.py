@@ -10,7 +10,7 @@ from flowdsl.logic import TIMER_INPUTS
 from flowdsl.model import Component, Input, Trigger
 from flowdsl.query import Columns, Term, is_relative, operand_problem, operand_values, parse_query
 from flowdsl.scope import PILL, PillError, Scope, record_input
-from flowdsl.tables import columns_for, governing_table
+from flowdsl.tables import GOVERNED, columns_for, governing_table
 from flowdsl.typed import Typed, typed_of
 from flowdsl.values import TEXTUAL, value_problem
 from grammars.kinds import LISTS, RECORDS, fits, is_scalar, kind_of
@@ -23,8 +23,6 @@ _RULE = r"(?:Approves|Rejects|ApprovesRejects)(?:Any|All|Res|[0-9]{1,3}[#%])[UG]
 #: Approval rules: who approves, joined by "Or" (either set) and "&" (both).
 APPROVAL = re.compile(rf"{_RULE}(?:(?:Or|&){_RULE})*")
 _APPROVER = re.compile(r"([UG])\[([^\[\]]+)\]")
-
-_GOVERNED = frozenset({"conditions", "template", "field"})
 
 
 def check_inputs(
@@ -71,7 +69,7 @@ class _Inputs:
             return
         for item in self.owner.inputs:
             governed = self.fields.get(item.name)
-            if governed and kind_of(governed.type) in _GOVERNED and not governing_table(self.scope, self.at, governed):
+            if governed and kind_of(governed.type) in GOVERNED and not governing_table(self.scope, self.at, governed):
                 yield self.issue("missing_input", f"{item.name} needs the input {named.name!r}", named.name)
                 return
 

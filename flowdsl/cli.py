@@ -6,14 +6,11 @@ What a command works with is imported when it runs, so that `flowdsl check` neve
 
 import contextlib
 import dataclasses
-import errno
 import json
 import math
 import os
 import re
-import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +23,7 @@ from flowdsl.cli_data import data_app
 from flowdsl.cli_evaluate import evaluate_app
 from flowdsl.cli_train import train
 from flowdsl.errors import EnvironmentNotReady, FlowError, FlowIssue, InvalidFlow, InvalidInstance, UsageError
+from flowdsl.files import replace_file
 
 if TYPE_CHECKING:
     from flowdsl.instance import Instance
@@ -250,33 +248,10 @@ class _Output:
             if self.path.exists() and not self.path.is_file():  # a device or a pipe takes it, and stays what it is
                 self.path.write_text(text, encoding="utf-8")
             else:
-                self._replace(self.path, text.encode())
+                replace_file(self.path, text.encode())
         except (OSError, ValueError) as error:
             cause = getattr(error, "strerror", None) or error
             raise EnvironmentNotReady(f"cannot write {self.path}: {cause}") from None
-
-    @staticmethod
-    def _replace(path: Path, content: bytes) -> None:
-        if path.exists():
-            mode = stat.S_IMODE(path.stat().st_mode)
-            if not os.access(path, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        else:
-            umask = os.umask(0)
-            os.umask(umask)
-            mode = 0o666 & ~umask
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, mode)
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
 
 
 def _count(number: int, noun: str) -> str:

@@ -59,6 +59,10 @@ GrammarOption = Annotated[
         "structured_outputs.grammar (vLLM), ebnf (SGLang), grammar (llama.cpp).",
     ),
 ]
+TrainOption = Annotated[str, typer.Option(metavar="FILE", help="What nearest and constant copy from.")]
+EffortOption = Annotated[str, typer.Option(metavar="fast|best", help="Of generate.")]
+SeedOption = Annotated[int, typer.Option(metavar="N", help="Of sampling and of random weights.")]
+TokensOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Of generate.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only N cases, always the same.")]
 NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="What reports call the run.")]
 RestartOption = Annotated[bool, typer.Option("--restart", help="Begin anew if the run is there already.")]
@@ -81,14 +85,12 @@ def run(
     ] = Kind.model,
     model: ModelOption = None,
     adapter: AdapterOption = None,
-    train: Annotated[str, typer.Option(metavar="FILE", help="What nearest and constant copy from.")] = (
-        "data/train.jsonl"
-    ),
+    train: TrainOption = "data/train.jsonl",
     endpoint: EndpointOption = None,
     grammar_field: GrammarOption = None,
-    effort: Annotated[str, typer.Option(metavar="fast|best", help="Of generate.")] = "fast",
-    max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of generate.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of sampling and of random weights.")] = 0,
+    effort: EffortOption = "fast",
+    max_tokens: TokensOption = None,
+    seed: SeedOption = 0,
     limit: LimitOption = None,
     name: NameOption = None,
     output: Annotated[
@@ -157,14 +159,12 @@ def flow_bench(
     kind: Annotated[Kind, typer.Option("--system", "-s", help="model, or a rival, as in run.")] = Kind.model,
     model: ModelOption = None,
     adapter: AdapterOption = None,
-    train: Annotated[str, typer.Option(metavar="FILE", help="What nearest and constant copy from.")] = (
-        "data/train.jsonl"
-    ),
+    train: TrainOption = "data/train.jsonl",
     endpoint: EndpointOption = None,
     grammar_field: GrammarOption = None,
-    effort: Annotated[str, typer.Option(metavar="fast|best", help="Of generate.")] = "fast",
-    seed: Annotated[int, typer.Option(metavar="N", help="Of sampling and of random weights.")] = 0,
-    max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of generate.")] = None,
+    effort: EffortOption = "fast",
+    seed: SeedOption = 0,
+    max_tokens: TokensOption = None,
     limit: LimitOption = None,
     recall: Annotated[bool, typer.Option("--recall", help="Only the recall of the suggestions; no model.")] = False,
     export: Annotated[

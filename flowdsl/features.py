@@ -68,8 +68,7 @@ def _structure(flow: Flow) -> Iterator[str]:
 
 def _inputs(flow: Flow, instance: Instance) -> Iterator[str]:
     scope = Scope.of(flow, instance)
-    owners: list[int | None] = [None] if flow.trigger is not None else []
-    for at in [*owners, *range(len(flow.components))]:
+    for at in flow.owners:
         owner, definition = owner_of(scope, at)
         name = flow.trigger.type if at is None and flow.trigger else flow.components[at or 0].definition
         for word in (name, scope.table(at) or ""):

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from flowdsl.result import FlowResult, FlowStats
 from flowdsl.retrieve import Search
 from flowdsl.scope import Scope
 from flowdsl.specialise import NO_INPUTS, inputs_constraint
-from flowdsl.tables import header_input, owner_of
+from flowdsl.tables import header_inputs, owner_of
 
 #: Tokens of a flow unless the caller says otherwise: some forty steps.
 DEFAULT_TOKENS = 1500
@@ -209,7 +209,7 @@ class _Run:
             raise BudgetTooSmall(
                 f"max_tokens is {self.max_tokens}, but the shortest flow for this instance takes {minimum}"
             )
-        prompt = self._prompts.outline()
+        prompt = self._prompts.outline
         budget = self.max_tokens
         stats = FlowStats()
         while True:
@@ -224,7 +224,7 @@ class _Run:
                 return _Drawn(state, needed, written, replace(stats, output_tokens=written), close)
             budget = max(len(shortest), written + spare)
 
-    @property
+    @cached_property
     def _prompts(self) -> Prompts:
         prior = outline_text(self.prior, self.whole) if self.prior is not None else ""
         return Prompts(self.model, self.requirement.text, self.instance, prior)
@@ -239,9 +239,7 @@ class _Run:
     def _needed(self, state: Outline) -> dict[int | None, int]:
         """The fewest tokens that the inputs of the trigger and of each step take."""
         scope = state.scope()
-        owners: list[int | None] = [None] if state.trigger is not None else []
-        owners += range(len(state.components))
-        return {at: minimum_tokens(self.model.vocabulary, inputs_constraint(scope, at)) for at in owners}
+        return {at: minimum_tokens(self.model.vocabulary, inputs_constraint(scope, at)) for at in state.flow.owners}
 
     def _inputs(self, drawn: "_Drawn") -> "_Filled":
         """The second stage: the inputs of the trigger and of every step, side by side.
@@ -249,12 +247,10 @@ class _Run:
         Where that takes more than the budget, or what one step says rules out what another one says (SLA
         percentages must rise, say), they are written one after the other, each knowing those before it.
         """
-        filled = self._side_by_side(drawn)
-        if filled is None or check_flow(filled.flow, self.whole):
-            filled = self._in_order(drawn)
-        return filled
+        return self._side_by_side(drawn) or self._in_order(drawn)
 
     def _side_by_side(self, drawn: "_Drawn") -> "_Filled | None":
+        """None where that takes too much, or gives a flow with issues."""
         state, flow = drawn.state, drawn.state.flow
         left = self.max_tokens - drawn.written
         spare = left - sum(drawn.needed.values())
@@ -278,9 +274,12 @@ class _Run:
         )
         if sum(one.stats.output_tokens for one in decoded) > left:
             return None
-        close = list(drawn.uncertain)
         for at, one in zip(rows, decoded, strict=True):
             flow = fill(flow, at, one.text, self.instance, state.loops)
+        if check_flow(flow, self.whole):
+            return None
+        close = list(drawn.uncertain)
+        for at, one in zip(rows, decoded, strict=True):
             close += self._told(flow, at, one)
         return _Filled(flow, drawn.stats.plus(*decoded), tuple(close))
 
@@ -392,8 +391,7 @@ def fill_inputs(
     """
     whole = instance or bundled()
     chosen = model or default_model()
-    owners = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]
-    wanted = [at for at in owners if steps is None or (0 if at is None else flow.components[at].order) in steps]
+    wanted = [at for at in flow.owners if steps is None or (0 if at is None else flow.components[at].order) in steps]
     text = requirement or " ".join(o.annotation for o in (flow.trigger, *flow.components) if o and o.annotation)
     run = _Run(
         Requirement(text), whole, whole, chosen, max_tokens or DEFAULT_TOKENS, seed, temperature, None, on_event, None
@@ -414,8 +412,6 @@ def _without_inputs(flow: Flow, instance: Instance, wanted: Sequence[int | None]
     """The flow without the inputs of the wanted steps, but for the tables on their outline lines."""
     scope = Scope.of(flow, instance)
     for at in wanted:
-        owner, definition = owner_of(scope, at)
-        named = header_input(definition)
-        kept = tuple(item for item in owner.inputs if named is not None and item.name == named.name)
-        flow = replaced(flow, at, owner.model_copy(update={"inputs": kept}))
+        owner, _ = owner_of(scope, at)
+        flow = replaced(flow, at, owner.model_copy(update={"inputs": header_inputs(scope, at)}))
     return flow

@@ -132,6 +132,11 @@ class Flow(_Frozen):
     def is_subflow(self) -> bool:
         return self.inputs is not None or self.outputs is not None
 
+    @property
+    def owners(self) -> list[int | None]:
+        """What has inputs: the trigger (None), if there is one, and every component by its index."""
+        return [*([None] if self.trigger is not None else []), *range(len(self.components))]
+
     def component(self, order: int) -> Component:
         """The component with this order; KeyError if there is none."""
         for item in self.components:

@@ -199,8 +199,7 @@ class _Asked:
         written = self._complete(prompt, start.constraint())
         state = read_outline(written, start)
         flow, parts = state.flow, [written]
-        owners: list[int | None] = [None] if flow.trigger is not None else []
-        for at in [*owners, *range(len(flow.components))]:
+        for at in flow.owners:
             scope = Scope.of(flow, self.instance, state.loops)
             constraint = inputs_constraint(scope, at)
             if constraint.grammar != NO_INPUTS:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from flowdsl.instance import Field, Instance, Step, table_input
 from flowdsl.scope import Source, record_input
-from flowdsl.tables import GOVERNED, record_governs
+from flowdsl.tables import record_is_needed
 from flowdsl.typed import held
 from grammars.inputs import PILL_DEPTH
 from grammars.kinds import ANY, LISTS, RECORDS, kind_of
@@ -65,9 +65,8 @@ class Reach:
 
     def fills(self, instance: Instance, step: Step) -> bool:
         """Whether every mandatory input of a step can hold something."""
-        if record_governs(step) and any(f.mandatory and kind_of(f.type) in GOVERNED for f in step.inputs):
-            if not self.tables(instance):
-                return False
+        if record_is_needed(step) and not self.tables(instance):
+            return False
         return all(self._fills(instance, step, field) for field in step.inputs if field.mandatory)
 
     def _fills(self, instance: Instance, step: Step, field: Field) -> bool:

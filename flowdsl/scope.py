@@ -137,6 +137,11 @@ class Scope:
         """The current item of the FOREACH at this index."""
         return self._loop_items[at]
 
+    @property
+    def item_tables(self) -> Mapping[int, str | None]:
+        """The table of the items of each FOREACH, by its index: the `loops` of an outline without inputs."""
+        return {at: item.table for at, item in self._loop_items.items()}
+
     # -- visibility ----------------------------------------------------------------------------
 
     def sees(self, at: int, other: int) -> bool:

@@ -18,13 +18,13 @@ from typing import TypeVar
 from decoding import Vocabulary
 from flowdsl.decompile import input_lines, outline_text
 from flowdsl.instance import Instance, Step, Table, TriggerType
-from flowdsl.model import Flow, Input
+from flowdsl.model import Flow
 from flowdsl.outline import pieces
 from flowdsl.pairs import Pair, instance_for
 from flowdsl.retrieve import Suggestions
 from flowdsl.scope import Scope
 from flowdsl.specialise import input_slots
-from flowdsl.tables import header_table, owner_of
+from flowdsl.tables import header_inputs, header_table, owner_of
 from flowdsl.tuned import STEPS, TABLES, TRIGGERS, inputs_prompt, outline_prompt, suggested
 
 #: Not predicted.
@@ -101,32 +101,22 @@ def token_sequence(
     before = outline_text(prior, instance) if prior is not None else ""
     prompt = [*bos, *vocabulary.encode(outline_prompt(pair.requirement, names, before))]
     outline = [token for piece in pieces(outline_text(flow, instance)) for token in vocabulary.encode(piece)]
-    known = Scope.of(flow, instance)
-    loops = {at: known.loop_item(at).table for at, part in enumerate(flow.components) if part.is_kind("FOREACH")}
-    scope = Scope.of(flow, instance, loops)
-    owners: list[int | None] = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]
-    asked = [at for at in owners if owner_of(scope, at)[1] is not None and input_slots(scope, at)]
+    scope = Scope.of(flow, instance, Scope.of(flow, instance).item_tables)
+    asked = [at for at in flow.owners if owner_of(scope, at)[1] is not None and input_slots(scope, at)]
     steps = []
-    for at in sorted(rng.sample(asked, min(len(asked), variation.steps)), key=owners.index):
-        bare = scope.with_inputs(at, _header_inputs(scope, at)) if at is not None else scope
+    for at in sorted(rng.sample(asked, min(len(asked), variation.steps)), key=flow.owners.index):
+        bare = scope.with_inputs(at, header_inputs(scope, at)) if at is not None else scope
         written = "".join(f"{line}\n" for line in input_lines(scope, at))
         steps.append((vocabulary.encode(inputs_prompt(pair.requirement, bare, at)), vocabulary.encode(written)))
     return TokenSequence.of(prompt, outline, steps, vocabulary.eos[0])
 
 
-def _header_inputs(scope: Scope, at: int) -> list[Input]:
-    """The inputs that the outline line has said: the table."""
-    table = header_table(scope, at)
-    return [item for item in scope.tree.components[at].inputs if table and item.value == table][:1]
-
-
 def varied(names: Suggestions, flow: Flow, instance: Instance, rng: random.Random, variation: Variation) -> Suggestions:
     """Suggestions as a model may meet them: complete most of the time, in an order that says little."""
     scope = Scope.of(flow, instance)
-    owners: list[int | None] = [*([None] if flow.trigger is not None else []), *range(len(flow.components))]
     triggers = {flow.trigger.type} if flow.trigger is not None else set()
     steps = {component.definition for component in flow.components}
-    tables = {table for at in owners if (table := header_table(scope, at)) is not None}
+    tables = {table for at in flow.owners if (table := header_table(scope, at)) is not None}
     if rng.random() < variation.missing:
         triggers, steps, tables = set(), set(), set()
 

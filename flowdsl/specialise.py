@@ -12,7 +12,7 @@ from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.logic import TIMER_INPUTS
 from flowdsl.model import Input
 from flowdsl.scope import PILL, Scope, record_input
-from flowdsl.tables import GOVERNED, governing_table, header_input, owner_of, record_governs
+from flowdsl.tables import GOVERNED, governing_table, header_input, owner_of, record_governs, record_is_needed
 from flowdsl.typed import Typed, held, typed_of
 from grammars.inputs import inputs_grammar, timer_grammar
 from grammars.kinds import kind_of
@@ -96,7 +96,7 @@ def inputs_constraint(scope: Scope, at: int | None) -> Constraint:
         return Constraint(specialised_inputs(scope, at), INPUT_CLOSERS)
     taken = record_input(definition)
     assert taken is not None
-    needed = any(field.mandatory and kind_of(field.type) in GOVERNED for field in definition.inputs)
+    needed = record_is_needed(definition)
     bare = scope.with_inputs(at, ())
     record = replace(_line(bare, at, taken, definition), mandatory=taken.mandatory or needed, known=needed)
 

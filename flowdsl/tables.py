@@ -7,7 +7,7 @@ it, and nothing is written.
 from collections.abc import Sequence
 
 from flowdsl.instance import Field, Step, TriggerType, table_input
-from flowdsl.model import Component, Trigger
+from flowdsl.model import Component, Input, Trigger
 from flowdsl.query import Columns
 from flowdsl.scope import PillError, Scope, record_input
 from flowdsl.typed import Typed
@@ -32,6 +32,18 @@ def header_table(scope: Scope, at: int | None) -> str | None:
     return owner.get(named.name) if named is not None else None
 
 
+def header_inputs(scope: Scope, at: int | None) -> tuple[Input, ...]:
+    """The inputs that the outline line has said already: the table, if it names one."""
+    owner, definition = owner_of(scope, at)
+    named = header_input(definition)
+    return tuple(item for item in owner.inputs if named is not None and item.name == named.name)
+
+
+def governed_inputs(definition: Step | TriggerType) -> list[Field]:
+    """The inputs that are about the columns of a table."""
+    return [field for field in definition.inputs if kind_of(field.type) in GOVERNED]
+
+
 def header_input(definition: Step | TriggerType | None) -> Field | None:
     """The input that the outline line names: the table, if it types anything else.
 
@@ -41,7 +53,7 @@ def header_input(definition: Step | TriggerType | None) -> Field | None:
     named = table_input(definition.inputs) if definition is not None else None
     if definition is None or named is None:
         return None
-    governs = any(kind_of(field.type) in GOVERNED for field in definition.inputs)
+    governs = bool(governed_inputs(definition))
     typed = any(output.reference == f"${named.name}" for output in definition.outputs)
     return named if governs or typed or record_input(definition) is None else None
 
@@ -52,8 +64,13 @@ def record_governs(definition: Step | TriggerType | None) -> bool:
         definition is not None
         and table_input(definition.inputs) is None
         and record_input(definition) is not None
-        and any(kind_of(field.type) in GOVERNED for field in definition.inputs)
+        and bool(governed_inputs(definition))
     )
+
+
+def record_is_needed(definition: Step | TriggerType) -> bool:
+    """Whether a record must be there since a mandatory input is about the columns of its table."""
+    return record_governs(definition) and any(field.mandatory for field in governed_inputs(definition))
 
 
 def table_is_optional(definition: Step | TriggerType) -> bool:
@@ -64,8 +81,7 @@ def table_is_optional(definition: Step | TriggerType) -> bool:
     taken = record_input(definition)
     if taken is not None and taken.mandatory:
         return False
-    governed = (field for field in definition.inputs if kind_of(field.type) in GOVERNED)
-    return named.default is not None or not any(field.mandatory for field in governed)
+    return named.default is not None or not any(field.mandatory for field in governed_inputs(definition))
 
 
 def table_place(definition: Step | TriggerType, named: Field, others: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ when it is started again.
     adapter_model.safetensors, adapter_config.json   what `load_model(adapter=...)` reads
     flowdsl.json       that prompts are the short ones of `flowdsl.tuned`, and where the adapter comes from
     state.pt           optimiser, step and random state, for going on
-    log.jsonl          a line each `LOG_EVERY` steps: step, seconds, tokens, loss, rate
+    log.jsonl          a line each `LOG_EVERY` steps: step, minutes, tokens, loss, rate
 """
 
 import hashlib
@@ -43,9 +43,9 @@ class Recipe:
     Attributes:
         rank, scale: of the LoRA matrices; the scale is LoRA's alpha.
         rate: the constant learning rate.
-        warmup, decay: shares of the run (decay) and steps (warmup) in which the rate rises and falls.
+        warmup, decay: steps in which the rate rises, and the last share of the run in which it falls.
         batch: flows for each step of the optimiser.
-        longest: tokens of a sequence; longer ones are cut to fewer steps.
+        longest: tokens of a sequence; longer ones are passed over.
         steps, minutes: when to end, whichever comes first.
         save_minutes: between two checkpoints.
         seed: of the order, the variation and the matrices.

@@ -49,24 +49,17 @@ def outline_prompt(requirement: str, names: Suggestions, prior: str = "") -> str
     Args:
         prior: the outline that the requirement is an instruction to change.
     """
+    before = f"Before:\n{prior}" if prior else ""
     return (
         f"Triggers: {_listed(map(_named, names.triggers))}\n"
         f"Steps: {_listed(map(_named, names.steps))}\n"
         f"Tables: {_listed(map(_named, names.tables))}\n"
-        f"{_before(prior)}Requirement: {requirement}\nFlow:\n"
+        f"{before}Requirement: {requirement}\nFlow:\n"
     )
 
 
-def _before(prior: str) -> str:
-    return f"Before:\n{prior}" if prior else ""
-
-
-def inputs_prompt(requirement: str, scope: Scope, at: int | None, prior: str = "") -> str:
-    """What stands between the outline and the inputs of one step (`at` None: the trigger).
-
-    Args:
-        prior: the inputs that the step had, if the requirement is an instruction to change them.
-    """
+def inputs_prompt(requirement: str, scope: Scope, at: int | None) -> str:
+    """What stands between the outline and the inputs of one step (`at` None: the trigger)."""
     owner, _ = owner_of(scope, at)
     said = owner.annotation or ""
     head = "Trigger" if at is None else f"Step {at + 1} {step_line(scope, at, loops=True)}"
@@ -78,7 +71,7 @@ def inputs_prompt(requirement: str, scope: Scope, at: int | None, prior: str = "
     if roots := _roots(scope, at):
         lines.append(f"Pills: {_listed([*map(_rooted, roots), *walked_pills(scope, at, said, WALKS)])}")
     lines.append(f"Inputs: {_listed(_asked(scope, at))}")
-    return "".join(f"{line}\n" for line in lines) + _before(prior)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -44,7 +44,7 @@ def refusals(
     start = Outline(instance, requirement=requirement, placeholders=True, limits=WIDE)
     yield from outline_refusals(outline_text(flow, instance), start.constraint(), vocabulary)
     scope = Scope.of(flow, instance)
-    for at in [*([None] if flow.trigger is not None else []), *range(len(flow.components))]:
+    for at in flow.owners:
         lines = [f"{line}\n" for line in input_lines(scope, at)]
         where: str | int = "trigger" if at is None else flow.components[at].order
         try:

@@ -5,7 +5,6 @@ is good for first (to end something, to begin a pill), then its first byte, then
 """
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -95,13 +94,6 @@ class Walk:
         return int(self.rng.choice(allowed[firsts == first]))
 
 
-def owners(flow: Flow) -> Iterator[int | None]:
-    """The trigger (None), if there is one, and every step by its index."""
-    if flow.trigger is not None:
-        yield None
-    yield from range(len(flow.components))
-
-
 @dataclass(frozen=True)
 class Walked:
     """A flow with the texts it was read from."""
@@ -116,10 +108,10 @@ def walk_flow(outline: Outline, vocabulary: Vocabulary, rng: random.Random, toke
     text = Walk(vocabulary, rng, tokens).text(outline.constraint())
     state = read_outline(text, outline)
     flow = state.flow
-    for at in owners(flow):
+    for at in flow.owners:
         inputs_constraint(state.scope(), at)  # raises Empty for a step that cannot be filled
     inputs = []
-    for at in owners(flow):
+    for at in flow.owners:
         scope = Scope.of(flow, outline.instance, state.loops)
         walk = Walk(vocabulary, rng, rng.choice((2, 20, 60)), stop=0.3)
         inputs.append(walk.text(inputs_constraint(scope, at)))
