@@ -87,11 +87,10 @@ def _stem(word: str) -> str:
     return str(_STEM.stemWord(word))
 
 
-def stems(text: str, synonyms: bool = True) -> list[str]:
+def stems(text: str) -> list[str]:
     """The stems of the words that say something, with what the catalogue may call them."""
     words = [word for word in (w.lower() for w in _WORD.findall(text)) if word not in STOP]
-    if synonyms:
-        words += [synonym for word in words for synonym in _SYNONYMS.get(word, ())]
+    words += [synonym for word in words for synonym in _SYNONYMS.get(word, ())]
     return [_stem(word) for word in words]
 
 
