@@ -146,7 +146,7 @@ def test_conditions_by_hand(column: dict[str, Any], conditions: str) -> None:
 
 
 def test_a_subflow_with_inputs_only_survives() -> None:
-    """FAILS: `outputs` absent is not the same as no outputs; a flow that checks must come back as it was."""
+    """`outputs` absent is not the same as no outputs; a flow that checks comes back as it was."""
     instance = _table()
     data = {"trigger": None, "inputs": {"items": [{"name": "x", "type": "string"}]}, "components": []}
     flow = Flow.from_json(data)
