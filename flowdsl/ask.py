@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from decoding import Model
+from flowdsl.changes import lines_before
 from flowdsl.decompile import outline_text
 from flowdsl.instance import Instance
 from flowdsl.model import Flow
@@ -24,13 +25,15 @@ class Prompts:
     Attributes:
         requirement: on one line.
         instance: whose names are suggested.
-        prior: the outline that the requirement is an instruction to change, or "".
+        whole: the instance with all its names, which `prior` may have.
+        prior: the flow that the requirement is an instruction to change, if it is one.
     """
 
     model: Model
     requirement: str
     instance: Instance
-    prior: str = ""
+    whole: Instance
+    prior: Flow | None = None
 
     @property
     def is_tuned(self) -> bool:
@@ -39,10 +42,10 @@ class Prompts:
     @cached_property
     def outline(self) -> list[int]:
         """What stands before the outline; made once, since that of every step begins with it."""
+        prior = outline_text(self.prior, self.whole) if self.prior is not None else ""
         if not self.is_tuned:
-            return self.model.chat(outline_messages(self.requirement, self.instance, self.prior))
-        names = suggested(self.instance, self.requirement)
-        text = outline_prompt(self.requirement, names, self.prior)
+            return self.model.chat(outline_messages(self.requirement, self.instance, prior))
+        text = outline_prompt(self.requirement, suggested(self.instance, self.requirement), prior)
         return [*prompt_start(self.model), *self.model.vocabulary.encode(text)]
 
     def inputs(self, flow: Flow, loops: Mapping[int, str | None], at: int | None) -> list[int]:
@@ -53,12 +56,13 @@ class Prompts:
             loops: as in `Scope.of`.
         """
         scope = Scope.of(flow, self.instance, loops)
+        before = lines_before(self.prior, flow, self.whole, loops, at) if self.prior is not None else []
         if not self.is_tuned:
             outline = outline_text(flow, self.instance, numbers=True, loops=loops)
-            return self.model.chat(inputs_messages(self.requirement, scope, outline, at))
+            return self.model.chat(inputs_messages(self.requirement, scope, outline, at, before))
         vocabulary = self.model.vocabulary
         written = [t for p in pieces(outline_text(flow, self.instance, loops=loops)) for t in vocabulary.encode(p)]
-        return [*self.outline, *written, *vocabulary.encode(inputs_prompt(self.requirement, scope, at))]
+        return [*self.outline, *written, *vocabulary.encode(inputs_prompt(self.requirement, scope, at, before))]
 
 
 def prompt_start(model: Model) -> list[int]:

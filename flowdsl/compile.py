@@ -27,7 +27,7 @@ from flowdsl.model import PLACEHOLDER, Category, Component, Flow, Input, Item, I
 from flowdsl.query import Columns, clause_problem, encode_query, read_clauses
 from flowdsl.scope import Scope, record_input
 from flowdsl.syntax import InputLine, Line, OutlineLine, Place, Value, parse_lines
-from flowdsl.tables import columns_for, header_table, owner_of, table_place
+from flowdsl.tables import columns_for, header_inputs, header_table, owner_of, table_place
 from flowdsl.typed import Typed, typed_of
 from flowdsl.values import read_value
 from grammars.kinds import kind_of
@@ -348,6 +348,15 @@ def fill(flow: Flow, at: int | None, text: str, instance: Instance, loops: Mappi
         scope = Scope.of(flow, instance, loops)
     if issues:
         raise InvalidFlow(str(issues[0]), tuple(issues))
+    return flow
+
+
+def without_inputs(flow: Flow, instance: Instance, wanted: Sequence[int | None]) -> Flow:
+    """The flow without the inputs of the wanted steps, but for the tables on their outline lines."""
+    scope = Scope.of(flow, instance)
+    for at in wanted:
+        owner, _ = owner_of(scope, at)
+        flow = replaced(flow, at, owner.model_copy(update={"inputs": header_inputs(scope, at)}))
     return flow
 
 

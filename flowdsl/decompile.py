@@ -45,17 +45,20 @@ def decompile(flow: Flow, instance: Instance | None = None) -> str:
 
 
 def _lines(flow: Flow, scope: Scope) -> Iterator[str]:
-    if flow.trigger is not None or flow.is_subflow:
-        yield from header_lines(flow, scope)
     if flow.trigger is not None:
-        yield from (f"  {line}" for line in input_lines(scope, None))
-    yield from _nested(
-        scope, lambda at: [f"{scope.tree.components[at].order} {step_line(scope, at)}", *_indented(scope, at)]
-    )
+        yield from part_lines(flow, scope, None)
+    elif flow.is_subflow:
+        yield from header_lines(flow, scope)
+    yield from _nested(scope, lambda at: part_lines(flow, scope, at))
 
 
-def _indented(scope: Scope, at: int) -> list[str]:
-    return [f"  {line}" for line in input_lines(scope, at)]
+def part_lines(flow: Flow, scope: Scope, at: int | None) -> list[str]:
+    """The lines of one step (`at` None: the trigger) with its inputs."""
+    if at is None:
+        head = header_lines(flow, scope)
+    else:
+        head = [f"{scope.tree.components[at].order} {step_line(scope, at)}"]
+    return [*head, *(f"  {line}" for line in input_lines(scope, at))]
 
 
 def _nested(scope: Scope, write: Callable[[int], list[str]]) -> Iterator[str]:

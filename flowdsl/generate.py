@@ -29,9 +29,10 @@ from decoding import (
 )
 from flowdsl.answers import Uncertain, assumptions, uncertain, uncovered
 from flowdsl.ask import Prompts
+from flowdsl.changes import changes, kept
 from flowdsl.check import check_flow
-from flowdsl.compile import fill, replaced
-from flowdsl.decompile import decompile, outline_text
+from flowdsl.compile import fill, without_inputs
+from flowdsl.decompile import decompile
 from flowdsl.errors import BudgetTooSmall, FlowError, InvalidFlow, UsageError
 from flowdsl.inputs_drafts import inputs_drafts
 from flowdsl.instance import Instance
@@ -44,7 +45,6 @@ from flowdsl.result import FlowResult, FlowStats
 from flowdsl.retrieve import Search
 from flowdsl.scope import Scope
 from flowdsl.specialise import NO_INPUTS, inputs_constraint
-from flowdsl.tables import header_inputs, owner_of
 
 #: Tokens of a flow unless the caller says otherwise: some forty steps.
 DEFAULT_TOKENS = 1500
@@ -186,7 +186,7 @@ class _Run:
             uncertain=(*drawn.uncertain, *filled.uncertain),
             warnings=self.requirement.warnings,
             stats=replace(filled.stats, seconds={"outline": between - started, "inputs": ended - between}),
-            prior=self.prior,
+            diff=tuple(changes(self.prior, flow, self.whole)) if self.prior is not None else (),
         )
         self.tell("done", result.dsl)
         return result
@@ -226,8 +226,7 @@ class _Run:
 
     @cached_property
     def _prompts(self) -> Prompts:
-        prior = outline_text(self.prior, self.whole) if self.prior is not None else ""
-        return Prompts(self.model, self.requirement.text, self.instance, prior)
+        return Prompts(self.model, self.requirement.text, self.instance, self.whole, self.prior)
 
     @property
     def _spans(self) -> str:
@@ -246,8 +245,23 @@ class _Run:
 
         Where that takes more than the budget, or what one step says rules out what another one says (SLA
         percentages must rise, say), they are written one after the other, each knowing those before it.
+
+        In an edit, steps whose lines are as they were keep their inputs, unless that gives a flow with issues.
         """
-        return self._side_by_side(drawn) or self._in_order(drawn)
+        known = self._keeping(drawn)
+        filled = self._side_by_side(known) or self._in_order(known)
+        if known is not drawn and check_flow(filled.flow, self.whole):
+            return self._side_by_side(drawn) or self._in_order(drawn)
+        return filled
+
+    def _keeping(self, drawn: "_Drawn") -> "_Drawn":
+        """What is left to write where the steps of an edit keep what they can."""
+        if self.prior is None:
+            return drawn
+        state = drawn.state
+        flow = kept(self.prior, state.flow, self.whole, state.loops)
+        needed = {at: count for at, count in drawn.needed.items() if flow.owner(at) == state.flow.owner(at)}
+        return replace(drawn, state=replace(state, trigger=flow.trigger, components=flow.components), needed=needed)
 
     def _side_by_side(self, drawn: "_Drawn") -> "_Filled | None":
         """None where that takes too much, or gives a flow with issues."""
@@ -396,7 +410,7 @@ def fill_inputs(
     run = _Run(
         Requirement(text), whole, whole, chosen, max_tokens or DEFAULT_TOKENS, seed, temperature, None, on_event, None
     )
-    bare = _without_inputs(flow, whole, wanted)
+    bare = without_inputs(flow, whole, wanted)
     loops = loop_tables(bare, whole)
     if issues := [issue for issue in check_flow(bare, whole) if issue.kind != "missing_input"]:
         raise InvalidFlow(f"the outline has issues: {issues[0]}", tuple(issues))
@@ -406,12 +420,3 @@ def fill_inputs(
     if issues := check_flow(filled.flow, whole):
         raise InvalidFlow(f"the steps that were not filled have issues: {issues[0]}", tuple(issues))
     return FlowResult(filled.flow, decompile(filled.flow, whole), uncertain=filled.uncertain, stats=filled.stats)
-
-
-def _without_inputs(flow: Flow, instance: Instance, wanted: Sequence[int | None]) -> Flow:
-    """The flow without the inputs of the wanted steps, but for the tables on their outline lines."""
-    scope = Scope.of(flow, instance)
-    for at in wanted:
-        owner, _ = owner_of(scope, at)
-        flow = replaced(flow, at, owner.model_copy(update={"inputs": header_inputs(scope, at)}))
-    return flow

@@ -137,6 +137,12 @@ class Flow(_Frozen):
         """What has inputs: the trigger (None), if there is one, and every component by its index."""
         return [*([None] if self.trigger is not None else []), *range(len(self.components))]
 
+    def owner(self, at: int | None) -> Trigger | Component:
+        """The step at this index, or the trigger for None; KeyError if there is none."""
+        if at is None and self.trigger is None:
+            raise KeyError("a flow without a trigger")
+        return self.components[at] if at is not None else self.trigger  # type: ignore[return-value]
+
     def component(self, order: int) -> Component:
         """The component with this order; KeyError if there is none."""
         for item in self.components:

@@ -6,7 +6,7 @@
 (['system', 'user'], 'Requirement: Every day, log hello')
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 from string import Template
@@ -51,10 +51,15 @@ def outline_messages(requirement: str, instance: Instance, prior: str = "") -> l
     return [{"role": "system", "content": system}, {"role": "user", "content": "\n".join(lines)}]
 
 
-def inputs_messages(requirement: str, scope: Scope, outline: str, at: int | None) -> list[Message]:
+def inputs_messages(
+    requirement: str, scope: Scope, outline: str, at: int | None, before: Sequence[str] = ()
+) -> list[Message]:
     """The prompt of the second stage for one step (`at` None: the trigger).
 
     All prompts of one flow begin alike, up to the step.
+
+    Args:
+        before: in an edit, the input lines that the step had.
     """
     system, user = _template("inputs")
     owner, definition = owner_of(scope, at)
@@ -62,6 +67,8 @@ def inputs_messages(requirement: str, scope: Scope, outline: str, at: int | None
     table = scope.table(at)
     columns = Search.of(scope.instance).columns(table, f"{annotation} {requirement}") if table else []
     line = f"The trigger: {outline.splitlines()[0]}" if at is None else f"Step {at + 1}: {step_line(scope, at)}"
+    if before:
+        line = "\n".join([line, "Its inputs so far, to be changed:", *before])
     inputs = [spell_name(field.name) for field in definition.inputs] if definition else []
     content = user.substitute(
         requirement=requirement,

@@ -6,6 +6,7 @@ from typing import Any
 
 from decoding import Decoded
 from flowdsl.answers import Assumption, Uncertain
+from flowdsl.changes import Change
 from flowdsl.model import Flow
 
 
@@ -65,6 +66,7 @@ class FlowResult:
         warnings: such as a language the model was not made for.
         stats: what it took.
         alternatives: with ``n`` above 1, further distinct flows.
+        diff: of an edit, the steps that were added, removed or changed.
     """
 
     flow: Flow
@@ -75,7 +77,7 @@ class FlowResult:
     warnings: tuple[str, ...] = ()
     stats: FlowStats = FlowStats()
     alternatives: tuple["FlowResult", ...] = ()
-    prior: Flow | None = None
+    diff: tuple[Change, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The flow JSON."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from decoding import Vocabulary
+from flowdsl.changes import kept, lines_before
+from flowdsl.compile import without_inputs
 from flowdsl.decompile import input_lines, outline_text
 from flowdsl.instance import Instance, Step, Table, TriggerType
 from flowdsl.model import Flow
@@ -24,7 +26,7 @@ from flowdsl.pairs import Pair, instance_for
 from flowdsl.retrieve import Suggestions
 from flowdsl.scope import Scope
 from flowdsl.specialise import input_slots
-from flowdsl.tables import header_inputs, header_table, owner_of
+from flowdsl.tables import header_table, owner_of
 from flowdsl.tuned import STEPS, TABLES, TRIGGERS, inputs_prompt, outline_prompt, suggested
 
 #: Not predicted.
@@ -98,16 +100,25 @@ def token_sequence(
     instance = instance_for(pair.instance)
     flow, prior = pair.compiled(), pair.compiled_prior()
     names = varied(suggested(instance, pair.requirement), flow, instance, rng, variation)
-    before = outline_text(prior, instance) if prior is not None else ""
-    prompt = [*bos, *vocabulary.encode(outline_prompt(pair.requirement, names, before))]
+    changed = outline_text(prior, instance) if prior is not None else ""
+    prompt = [*bos, *vocabulary.encode(outline_prompt(pair.requirement, names, changed))]
     outline = [token for piece in pieces(outline_text(flow, instance)) for token in vocabulary.encode(piece)]
-    scope = Scope.of(flow, instance, Scope.of(flow, instance).item_tables)
-    asked = [at for at in flow.owners if owner_of(scope, at)[1] is not None and input_slots(scope, at)]
+    loops = Scope.of(flow, instance).item_tables
+    scope = Scope.of(flow, instance, loops)
+    bare = without_inputs(flow, instance, flow.owners)
+    known = kept(prior, bare, instance, loops) if prior is not None else bare
+    before = Scope.of(known, instance, loops)
+    asked = [
+        at
+        for at in flow.owners
+        if known.owner(at) == bare.owner(at) and owner_of(scope, at)[1] is not None and input_slots(before, at)
+    ]
     steps = []
     for at in sorted(rng.sample(asked, min(len(asked), variation.steps)), key=flow.owners.index):
-        bare = scope.with_inputs(at, header_inputs(scope, at)) if at is not None else scope
+        had = lines_before(prior, known, instance, loops, at) if prior is not None else []
         written = "".join(f"{line}\n" for line in input_lines(scope, at))
-        steps.append((vocabulary.encode(inputs_prompt(pair.requirement, bare, at)), vocabulary.encode(written)))
+        asks = vocabulary.encode(inputs_prompt(pair.requirement, before, at, had))
+        steps.append((asks, vocabulary.encode(written)))
     return TokenSequence.of(prompt, outline, steps, vocabulary.eos[0])
 
 

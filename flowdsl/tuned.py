@@ -16,7 +16,7 @@ Flow:
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from flowdsl.decompile import step_line
 from flowdsl.instance import Field, Instance, Step, Table, TriggerType
@@ -58,8 +58,12 @@ def outline_prompt(requirement: str, names: Suggestions, prior: str = "") -> str
     )
 
 
-def inputs_prompt(requirement: str, scope: Scope, at: int | None) -> str:
-    """What stands between the outline and the inputs of one step (`at` None: the trigger)."""
+def inputs_prompt(requirement: str, scope: Scope, at: int | None, before: Sequence[str] = ()) -> str:
+    """What stands between the outline and the inputs of one step (`at` None: the trigger).
+
+    Args:
+        before: in an edit, the input lines that the step had.
+    """
     owner, _ = owner_of(scope, at)
     said = owner.annotation or ""
     head = "Trigger" if at is None else f"Step {at + 1} {step_line(scope, at, loops=True)}"
@@ -70,6 +74,8 @@ def inputs_prompt(requirement: str, scope: Scope, at: int | None) -> str:
         lines.append(f"Fields: {_listed([*map(_described, columns[:CHOSEN]), *map(_named, columns[CHOSEN:])])}")
     if roots := _roots(scope, at):
         lines.append(f"Pills: {_listed([*map(_rooted, roots), *walked_pills(scope, at, said, WALKS)])}")
+    if before:
+        lines += ["Before:", *before]
     lines.append(f"Inputs: {_listed(_asked(scope, at))}")
     return "".join(f"{line}\n" for line in lines)
 

@@ -23,8 +23,9 @@ from flowdsl.instance import Instance
 from flowdsl.model import Component, Flow, Trigger
 from flowdsl.scope import PILL, Scope, record_input
 from flowdsl.specialise import input_slots, tables_of
-from flowdsl.syntax import Clause, OutlineLine, Value, parse_lines
+from flowdsl.syntax import Clause, InputLine, OutlineLine, Value, parse_lines
 from flowdsl.tables import header_input, owner_of
+from flowdsl.typed import held
 from grammars.inputs import (
     COMPARED_DEPTH,
     FIELD_DEPTH,
@@ -38,6 +39,8 @@ from grammars.spelling import OPEN_NAME
 
 REQUIREMENT = 'When Ann "A." signs (twice!), tell {{her}}: the file\\folder is naïve 日本, and log it 3 times'
 _OPEN = re.compile(OPEN_NAME)
+#: What would be read as the rest of the operator before it.
+_OPERATOR = re.compile(r"[=<>]|!=|_HIERARCHY")
 _DECLARED = set("string integer decimal boolean date date_time duration time choice list html journal".split())
 
 
@@ -45,12 +48,17 @@ _DECLARED = set("string integer decimal boolean date date_time duration time cho
 
 
 def bounds(refused: Refusal, flow: Flow, instance: Instance) -> Iterator[str]:
-    """The bounds of generation that the refused line exceeds."""
-    (line,), issues = parse_lines(refused.line)
+    """The bounds of generation that the refused lines exceed (several, where a step cannot be filled at all)."""
+    lines, issues = parse_lines(refused.line)
     assert not issues
-    if isinstance(line, OutlineLine):
-        yield from _declared(line, flow, instance)
-        return
+    for line in lines:
+        if isinstance(line, OutlineLine):
+            yield from _declared(line, flow, instance)
+        else:
+            yield from _written(line, refused, flow, instance)
+
+
+def _written(line: InputLine, refused: Refusal, flow: Flow, instance: Instance) -> Iterator[str]:
     at = None if refused.where == "trigger" else int(refused.where) - 1
     scope = Scope.of(flow, instance)
     slots = {slot.name: slot for slot in input_slots(scope, at)}
@@ -68,10 +76,34 @@ def bounds(refused: Refusal, flow: Flow, instance: Instance) -> Iterator[str]:
             if pill is not None and at is not None and scope.resolve(pill.group(1), at).table is None:
                 yield "a record of an unknown table"
         yield from _value(line.value, PILL_DEPTH, instance)
+        if line.name in slots and slots[line.name].slot.kind == "list":
+            yield from _names(line.value.text, queried=False)
         return
     table = slots[line.name].table if line.name in slots else None
+    for clause in line.value or ():
+        if _kind(clause, table, scope, at) == "list":
+            yield from (bound for value in clause.values for bound in _names(value.text, queried=True))
     yield from _clauses(line.value or (), table, instance)
     assert owner is not None and (named is None or named.name in fields)
+
+
+def _kind(clause: Clause, table: str | None, scope: Scope, at: int | None) -> str | None:
+    """What the left side of a clause holds, where it is a pill or a column of the table itself."""
+    if isinstance(clause.left, str):
+        return None if at is None else scope.resolve(clause.left.strip("{}"), at).kind
+    column = scope.instance.columns(table).get(clause.left[0]) if table is not None and len(clause.left) == 1 else None
+    return held(column).kind if column is not None else None
+
+
+def _names(text: str, queried: bool) -> Iterator[str]:
+    """A list of names."""
+    names = [name for name in re.split(",", PILL.sub("x", text))]
+    if len(names) > 10 or any(len(name) > 80 or not name for name in names):
+        yield "names in a list"
+    if any(set("{") & set(name) for name in names):
+        yield "names in a list hold no brace"
+    if queried and any(set("^@") & set(name) or _OPERATOR.match(name) for name in names):
+        yield "names in a list of a query hold no separators and no operators"
 
 
 def _declared(line: OutlineLine, flow: Flow, instance: Instance) -> Iterator[str]:
@@ -147,6 +179,8 @@ def _clauses(clauses: tuple[Clause, ...], table: str | None, instance: Instance)
             if any(len(value.names) > 1 for value in clause.values) or instance.is_open or compared:
                 yield "columns compared with are the table's own"
         for value in clause.values:
+            if value.form == "text" and _OPERATOR.match(value.text):
+                yield "text in a query does not begin like an operator"
             yield from _value(value, PILL_DEPTH if clause.join == "," else COMPARED_DEPTH, instance)
 
 
