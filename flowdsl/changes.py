@@ -2,8 +2,9 @@
 
 >>> from flowdsl import Instance, compile_dsl
 >>> servicenow = Instance.load("servicenow")
->>> before = compile_dsl('1 "look" look_up_records incident\\n2 "log" log\\n  log_message: "{{1.Count}}"\\n', servicenow)
->>> after = compile_dsl('1 "note" log\\n  log_message: "x"\\n2 "look" look_up_records incident\\n3 "log" log\\n', servicenow)
+>>> look, log = '"look" look_up_records incident\\n', '"log" log\\n  log_message: "{{1.Count}}"\\n'
+>>> before = compile_dsl(look + log, servicenow)
+>>> after = compile_dsl('"note" log\\n  log_message: "x"\\n' + look + log.replace("1.", "2."), servicenow)
 >>> counterparts(before, after)
 {1: 0, 2: 1}
 >>> carried(before, after)[2]
