@@ -131,6 +131,8 @@ def _value(value: Value, depth: int, instance: Instance) -> Iterator[str]:
         yield "no raw values"
     if value.form in {"pill", "text"}:
         for pill in PILL.findall(text):
+            if pill.startswith("inputs.") and not _OPEN.match(pill.removeprefix("inputs.").split(".")[0]):
+                yield "declared names are lower-case words"
             if pill.count(".") - 1 > (3 if instance.is_open else depth):
                 yield "columns in a pill"
         if any(len(part) > TEXT_LENGTH for part in PILL.split(text)):
@@ -154,6 +156,10 @@ def _value(value: Value, depth: int, instance: Instance) -> Iterator[str]:
 def _clauses(clauses: tuple[Clause, ...], table: str | None, instance: Instance) -> Iterator[str]:
     if len(clauses) > MAX_CLAUSES:
         yield "conditions in a query"
+    if instance.is_open and clauses and clauses[-1].join == ",":
+        classes = [(c.left[0][:1], c.left[0][1:2] in set("abcdefghijklm")) for c in clauses if not isinstance(c.left, str)]
+        if len(set(classes)) < len(classes):
+            yield "open names that are set together begin differently"
     columns = tables_of(instance).columns(table) if table is not None and not instance.is_open else {}
     for clause in clauses:
         compared = isinstance(clause.left, str)
