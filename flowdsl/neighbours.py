@@ -24,7 +24,7 @@ from flowdsl.vectors import Stored, progress_bar, remove_earlier, remove_partial
 #: Up to here every vector is looked at: 5,000 take 1 ms.
 EXACT = 5_000
 #: Links of a node, candidates while building, candidates while searching: recall@10 >= 0.98 of 10^5.
-_LINKS, _BUILD, _SEARCH = 16, 200, 160
+_LINKS, _BUILD, _SEARCH = 16, 200, 240
 #: Nodes added between two looks at the clock, and seconds of work that an interruption may cost.
 _CHUNK, _SAVE_EVERY = 2_000, 30.0
 FORMAT = 1
