@@ -19,7 +19,7 @@ from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.model import BLOCKS, PLACEHOLDER, Component, Flow, Input, Trigger
 from flowdsl.query import encode_query, parse_query, spell_query
 from flowdsl.scope import PILL, Scope, record_input
-from flowdsl.tables import columns_for, header_input, header_table, owner_of, table_place
+from flowdsl.tables import GOVERNED, columns_for, header_input, header_table, owner_of, table_place
 from flowdsl.typed import typed_of
 from flowdsl.values import spell_value
 from grammars.kinds import kind_of
@@ -187,9 +187,13 @@ def _derived(
 def spell_input(value: str, field: Field, scope: Scope, at: int | None) -> str:
     """The value of an input in its canonical spelling."""
     kind = kind_of(field.type)
-    if kind not in {"conditions", "template"} or PILL.fullmatch(value):
+    if kind not in GOVERNED or PILL.fullmatch(value):
         return spell_value(value, typed_of(field))
-    query = parse_query(value, columns_for(scope, at, field))
+    columns = columns_for(scope, at, field)
+    if kind == "field":
+        own = columns.table is not None and value in scope.instance.columns(columns.table)
+        return spell_name(value) if own else spell_value(value, typed_of(field))
+    query = parse_query(value, columns)
     spelled = spell_query(query, template=kind == "template") if value else None
     if spelled is None or encode_query(query.terms) != value:
         return spell_raw(value)
