@@ -19,6 +19,7 @@ from decoding import Vocabulary
 from flowdsl.changes import kept, lines_before
 from flowdsl.compile import without_inputs
 from flowdsl.decompile import input_lines, outline_text
+from flowdsl.errors import InvalidRequirement
 from flowdsl.instance import Instance, Step, Table, TriggerType
 from flowdsl.model import Flow
 from flowdsl.outline import pieces
@@ -28,6 +29,7 @@ from flowdsl.retrieve import Suggestions
 from flowdsl.scope import Scope
 from flowdsl.specialise import input_slots
 from flowdsl.tables import header_table, owner_of
+from flowdsl.tags import Tags
 from flowdsl.tuned import STEPS, TABLES, TRIGGERS, inputs_prompt, outline_prompt, suggested
 
 #: Not predicted.
@@ -102,7 +104,7 @@ def token_sequence(
     variation = variation or Variation()
     instance = instance_for(pair.instance)
     flow, prior = pair.compiled(), pair.compiled_prior()
-    names = varied(suggested(instance, pair.requirement), flow, instance, rng, variation)
+    names = varied(_suggested(pair.requirement, instance), flow, instance, rng, variation)
     rename = any_renaming(rng, variation.renamed)
     changed = outline_text(prior, instance) if prior is not None else ""
     prompt = [*bos, *vocabulary.encode(rename(outline_prompt(pair.requirement, names, changed)))]
@@ -124,6 +126,14 @@ def token_sequence(
         asks = inputs_prompt(pair.requirement, before, at, had)
         steps.append((vocabulary.encode(rename(asks)), vocabulary.encode(rename(written))))
     return TokenSequence.of(prompt, outline, steps, vocabulary.eos[0])
+
+
+def _suggested(requirement: str, instance: Instance) -> Suggestions:
+    """As for a request; but what only looks like a reference, such as a channel's name, is just a word."""
+    try:
+        return suggested(instance, requirement)
+    except InvalidRequirement:
+        return suggested(instance, requirement, Tags(requirement))
 
 
 def varied(names: Suggestions, flow: Flow, instance: Instance, rng: random.Random, variation: Variation) -> Suggestions:

@@ -25,6 +25,7 @@ from flowdsl.retrieve import Search, Suggestions
 from flowdsl.scope import Scope, Source
 from flowdsl.specialise import input_slots
 from flowdsl.tables import owner_of
+from flowdsl.tags import Tags
 from grammars.kinds import LISTS, RECORDS
 from grammars.spelling import spell_label, spell_name
 
@@ -38,9 +39,9 @@ ROOTS, WALKS, COLUMNS, LABELS = 6, 4, 8, 6
 CHOSEN, FEW, SHORT = 3, 4, 16
 
 
-def suggested(instance: Instance, requirement: str) -> Suggestions:
-    """The triggers, steps and tables of an instance that may fit."""
-    return Search.of(instance).suggest(requirement, STEPS, TRIGGERS, TABLES)
+def suggested(instance: Instance, requirement: str, tags: Tags | None = None) -> Suggestions:
+    """The triggers, steps and tables of an instance that may fit; `tags` as in `Search.suggest`."""
+    return Search.of(instance).suggest(requirement, STEPS, TRIGGERS, TABLES, tags=tags)
 
 
 def outline_prompt(requirement: str, names: Suggestions, prior: str = "") -> str:

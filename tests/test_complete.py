@@ -111,6 +111,12 @@ def _declared(line: OutlineLine, flow: Flow, instance: Instance) -> Iterator[str
     step = instance.step_by_name.get(line.names[0]) if line.form == "step" else None
     if step is not None and len(line.names) == 1 and header_input(step) is not None and record_input(step) is not None:
         yield "a step that names no table takes no record of an unknown one"
+    for at, component in enumerate(flow.components):
+        taken = record_input(step) if step is not None else None
+        pill = PILL.fullmatch(component.get(taken.name) or "") if taken is not None else None
+        if step is not None and component.definition == step.name and pill is not None:
+            if Scope.of(flow, instance).resolve(pill.group(1), at).table is None:
+                yield "a record of an unknown table"
     if line.form in {"input", "output"}:
         if not _OPEN.fullmatch(line.names[0]):
             yield "declared names are lower-case words"
