@@ -14,6 +14,7 @@ from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.outline import pieces
 from flowdsl.prompt import inputs_messages, outline_messages
+from flowdsl.retrieve import Suggestions
 from flowdsl.scope import Scope
 from flowdsl.tuned import STYLE, inputs_prompt, outline_prompt, suggested
 
@@ -40,12 +41,21 @@ class Prompts:
         return self.model.metadata.get("prompts") == STYLE
 
     @cached_property
+    def names(self) -> Suggestions:
+        """What may fit the requirement.
+
+        Raises:
+            InvalidRequirement: it refers to a name that there is not.
+        """
+        return suggested(self.instance, self.requirement)
+
+    @cached_property
     def outline(self) -> list[int]:
         """What stands before the outline; made once, since that of every step begins with it."""
         prior = outline_text(self.prior, self.whole) if self.prior is not None else ""
         if not self.is_tuned:
-            return self.model.chat(outline_messages(self.requirement, self.instance, prior))
-        text = outline_prompt(self.requirement, suggested(self.instance, self.requirement), prior)
+            return self.model.chat(outline_messages(self.requirement, self.names, prior))
+        text = outline_prompt(self.requirement, self.names, prior)
         return [*prompt_start(self.model), *self.model.vocabulary.encode(text)]
 
     def inputs(self, flow: Flow, loops: Mapping[int, str | None], at: int | None) -> list[int]:

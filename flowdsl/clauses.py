@@ -49,6 +49,21 @@ def clauses(text: str) -> tuple[str, ...]:
     return tuple(found[:_MOST])
 
 
+def without_clause(text: str, part: str) -> str:
+    """A text without the clause that holds a part of it.
+
+    >>> without_clause("Every day, water the plants and log it", "the plants")
+    'Every day, \\n and log it'
+    """
+    at = text.find(part)
+    if at < 0:
+        return text
+    breaks = list(_BREAK.finditer(text))
+    start = max((found.end() for found in breaks if found.end() <= at), default=0)
+    end = min((found.start() for found in breaks if found.start() >= at + len(part)), default=len(text))
+    return f"{text[:start]}\n{text[end:]}"
+
+
 def opening(text: str) -> str:
     """The beginning of a requirement, where the trigger is: up to the first comma, colon or full stop.
 

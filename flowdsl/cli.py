@@ -521,13 +521,14 @@ def _tell(result: "FlowResult") -> None:
         _say(f"flowdsl: warning: {warning}")
     if ended := {"budget": "--max-tokens", "stop": "--deadline"}.get(result.stats.finish_reason):
         _say(f"flowdsl: warning: {ended} ended the flow early; it is complete and valid, but may lack steps")
+    _tell_some(f"left open, step {c.order}: nothing does {c.annotation!r} here" for c in result.placeholders)
     _tell_some(f"no step for: {clause}" for clause in result.uncovered)
     _tell_some(f"assumed, {_owner(item.where)}: {item.input} is {item.value}" for item in result.assumptions)
     _tell_some(
         f"unsure, {_owner(choice.where)}: {choice.chosen!r} or {choice.alternative!r}" for choice in result.uncertain
     )
-    if diff := getattr(result, "diff", None):
-        _say(diff.rstrip() if isinstance(diff, str) else "\n".join(map(str, diff)))
+    for change in result.diff:
+        _say(str(change))
 
 
 def _tell_some(told: Iterable[str]) -> None:

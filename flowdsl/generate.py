@@ -85,6 +85,7 @@ def generate_flow(
     deny: Collection[str] | None = None,
     deadline: float | None = None,
     prior: Flow | None = None,
+    placeholders: bool = True,
     max_tokens: int | None = None,
     seed: int | None = None,
     temperature: float = 0.0,
@@ -100,6 +101,7 @@ def generate_flow(
         allow, deny: names of steps, triggers and tables that this request may, or may not, use.
         deadline: seconds after which the flow is ended as it stands, complete and valid.
         prior: a flow that the requirement is an instruction to change.
+        placeholders: whether what the instance has no step for is left open, as a step that says so.
         max_tokens: of both stages together, forced tokens included.
         seed, temperature: for sampling; 0 takes the most probable token each time.
         effort: "fast"; "best" is accepted and does the same for now.
@@ -126,7 +128,7 @@ def generate_flow(
     chosen = model or default_model()
     ends = time.monotonic() + deadline if deadline is not None else None
     tokens = max_tokens or DEFAULT_TOKENS
-    run = _Run(read, offered, whole, chosen, tokens, seed, temperature, ends, on_event, prior)
+    run = _Run(read, offered, whole, chosen, tokens, seed, temperature, ends, on_event, prior, placeholders)
     for warning in read.warnings:
         run.tell("warning", warning)
     first = run.flow()
@@ -161,7 +163,8 @@ class _Run:
     temperature: float
     ends: float | None
     on_event: OnEvent | None
-    prior: Flow | None
+    prior: Flow | None = None
+    placeholders: bool = False
 
     def tell(self, event: str, text: str, **more: Any) -> None:
         if self.on_event is not None:
@@ -199,6 +202,7 @@ class _Run:
         start = Outline(
             self.instance,
             requirement=self._spans,
+            unmatched=self._prompts.names.unmatched if self.placeholders else (),
             forms=forms_of(text) if self.instance.triggers else ("fragment", "subflow"),
             limits=Limits.for_requirement(text),
         )
@@ -407,9 +411,7 @@ def fill_inputs(
     chosen = model or default_model()
     wanted = [at for at in flow.owners if steps is None or (0 if at is None else flow.components[at].order) in steps]
     text = requirement or " ".join(o.annotation for o in (flow.trigger, *flow.components) if o and o.annotation)
-    run = _Run(
-        Requirement(text), whole, whole, chosen, max_tokens or DEFAULT_TOKENS, seed, temperature, None, on_event, None
-    )
+    run = _Run(Requirement(text), whole, whole, chosen, max_tokens or DEFAULT_TOKENS, seed, temperature, None, on_event)
     bare = without_inputs(flow, whole, wanted)
     loops = loop_tables(bare, whole)
     if issues := [issue for issue in check_flow(bare, whole) if issue.kind != "missing_input"]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from decoding import Constraint
 from flowdsl.check import SLA_TIMER, SLA_TRIGGER
+from flowdsl.clauses import logic, without_clause
 from flowdsl.compile import WORDS as LOGIC_NAMES
 from flowdsl.instance import Instance, Step, TriggerType, table_input
 from flowdsl.model import PLACEHOLDER, Category, Component, Flow, Input, Item, Items, Trigger
@@ -24,6 +25,7 @@ from flowdsl.scope import Scope
 from flowdsl.specialise import trigger_tables
 from flowdsl.syntax import OutlineLine, parse_lines
 from flowdsl.tables import header_input, table_is_optional
+from flowdsl.words import stems
 from grammars.kinds import LISTS, kind_of
 from grammars.outline import OPEN_TABLES, declaration_piece, line_piece, opening_piece, step_piece
 from grammars.spelling import read_name, read_text, spell_name, spell_text
@@ -64,7 +66,8 @@ class Outline:
     Attributes:
         instance: whose names may come.
         requirement: annotations are spans of it; None: any text.
-        placeholders: whether a step may be left open.
+        placeholders: whether any step may be left open.
+        unmatched: parts of the requirement for which the instance has no step: what they ask for is left open.
         forms: what it may be: "flow", "fragment", "subflow".
         stack: the open blocks by order.
         loops: the table that each FOREACH (by index) runs over, None if it has none.
@@ -73,6 +76,7 @@ class Outline:
     instance: Instance
     requirement: str | None = None
     placeholders: bool = False
+    unmatched: tuple[str, ...] = ()
     forms: tuple[str, ...] = ("flow", "fragment", "subflow")
     limits: Limits = Limits()
     trigger: Trigger | None = None
@@ -255,9 +259,20 @@ class Outline:
                 none would be left.
         """
         words = self._legal_words()
+        if not self.placeholders and "PLACEHOLDER" in words and annotation is not None:
+            if not self._is_unmatched(annotation):
+                del words["PLACEHOLDER"]
+            else:
+                steered = bool(logic(annotation))
+                words = {w: t for w, t in words.items() if w == "PLACEHOLDER" or (steered and self._step(w) is None)}
         said = [(c.annotation, c.definition) for c in self.components if not c.is_logic]
         fresh = {w: t for w, t in words.items() if said.count((annotation, _name(w))) < self.limits.repeats}
         return fresh if annotation is not None and fresh else words
+
+    def _is_unmatched(self, annotation: str) -> bool:
+        said = f" {' '.join(annotation.split())} "
+        parts = [f" {part} " for part in self.unmatched]
+        return bool(stems(annotation)) and any(said in part or part in said for part in parts)
 
     def _legal_words(self) -> dict[str, tuple[str, ...] | None]:
         top = self._top()
@@ -285,7 +300,7 @@ class Outline:
             return words
         words |= self._logic_words(room)
         words |= self._step_words()
-        if self.placeholders:
+        if self.placeholders or self.unmatched:
             words["PLACEHOLDER"] = None
         if waits:
             del words["STOP"]
@@ -399,12 +414,21 @@ class Outline:
             inputs=inputs,
         )
         opens = category == "flowlogic" and (name in _OPENERS or name in {*_BRANCHES, "PARALLEL_BRANCH"})
-        return replace(
+        following = replace(
             self,
             components=(*self.components, component),
             stack=(*stack, order) if opens else stack,
             loops=loops,
         )
+        is_open = name == PLACEHOLDER and not self.placeholders
+        return following._without(component.annotation or "") if is_open else following
+
+    def _without(self, annotation: str) -> "Outline":
+        """The outline where the clause that holds an annotation is done with."""
+        left = without_clause(self.requirement or "", annotation)
+        if re.search(r"\w", left):
+            return replace(self, requirement=left)
+        return replace(self, limits=replace(self.limits, steps=len(self.components) + self._steps_needed()))
 
 
 def _name(word: str) -> str:

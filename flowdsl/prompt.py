@@ -1,7 +1,8 @@
 """The prompts of both stages: templates in `prompts/`, filled with suggestions.
 
 >>> from flowdsl.instance import Instance
->>> messages = outline_messages("Every day, log hello", Instance.load("servicenow"))
+>>> text = "Every day, log hello"
+>>> messages = outline_messages(text, Search.of(Instance.load("servicenow")).suggest(text))
 >>> [message["role"] for message in messages], messages[1]["content"].splitlines()[-1]
 (['system', 'user'], 'Requirement: Every day, log hello')
 """
@@ -12,8 +13,8 @@ from importlib import resources
 from string import Template
 
 from flowdsl.decompile import step_line
-from flowdsl.instance import Field, Instance
-from flowdsl.retrieve import Search
+from flowdsl.instance import Field
+from flowdsl.retrieve import Search, Suggestions
 from flowdsl.scope import Scope
 from flowdsl.tables import owner_of
 from grammars.kinds import RECORDS
@@ -32,18 +33,17 @@ def _template(name: str) -> tuple[str, Template]:
     return system.removeprefix("[system]\n").strip(), Template(user.strip())
 
 
-def outline_messages(requirement: str, instance: Instance, prior: str = "") -> list[Message]:
+def outline_messages(requirement: str, names: Suggestions, prior: str = "") -> list[Message]:
     """The prompt of the first stage.
 
     Args:
         prior: the outline that the requirement is an instruction to change.
     """
-    search = Search.of(instance)
     system, user = _template("outline")
     content = user.substitute(
-        triggers=_names(item.name for item in search.triggers(requirement)),
-        steps=_names(item.name for item in search.steps(requirement)),
-        tables=_names(item.name for item in search.tables(requirement)),
+        triggers=_names(item.name for item in names.triggers),
+        steps=_names(item.name for item in names.steps),
+        tables=_names(item.name for item in names.tables),
         prior=f"The workflow so far, to be changed:\n{prior}" if prior else "",
         requirement=requirement,
     )

@@ -7,7 +7,7 @@ from typing import Any
 from decoding import Decoded
 from flowdsl.answers import Assumption, Uncertain
 from flowdsl.changes import Change
-from flowdsl.model import Flow
+from flowdsl.model import PLACEHOLDER, Component, Flow
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,11 @@ class FlowResult:
     stats: FlowStats = FlowStats()
     alternatives: tuple["FlowResult", ...] = ()
     diff: tuple[Change, ...] = ()
+
+    @property
+    def placeholders(self) -> tuple[Component, ...]:
+        """The steps that are left open, since the instance has nothing for their annotations."""
+        return tuple(c for c in self.flow.components if c.definition == PLACEHOLDER and not c.is_logic)
 
     def to_json(self) -> dict[str, Any]:
         """The flow JSON."""

@@ -63,7 +63,10 @@ def resolve_tags(requirement: str, instance: Instance) -> Tags:
         entries = known.get(_key(name or ""))
         if not entries:
             asked = quoted if quoted is not None else _WORDS.findall(bare)[0].rstrip(".")
-            raise InvalidRequirement(f"#{asked}: no step, trigger or table is called that{_hint(asked, instance)}")
+            hint = _hint(asked, instance)
+            raise InvalidRequirement(
+                f"#{asked}: no step, trigger or table is called that{hint} (in quotes it is no reference)"
+            )
         assert name is not None
         found |= {id(entry): entry for entry in entries}
         pieces += [requirement[end : match.start()], name]

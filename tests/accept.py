@@ -102,12 +102,25 @@ def _piece(text: str) -> str:
 
 
 def refusal(text: str, constraint: Constraint, vocabulary: Vocabulary) -> Refusal | None:
-    """The first token of one segment whose mask bit is off, or the end if that is refused."""
+    """The first token of one segment whose mask bit is off, or the end if that is refused.
+
+    Where the grammar leaves one way only, the mask has one token, and it may cut the text in another place
+    than the tokenizer does: then it is gone on from there, as decoding does.
+    """
     matcher = compile_grammar(vocabulary, constraint.grammar)
-    done = b""
-    for token in vocabulary.encode(text):
+    done, whole = b"", text.encode()
+    tokens = vocabulary.encode(text)
+    while tokens:
+        token = tokens.pop(0)
         if not matcher.mask()[token // 32] >> (token % 32) & 1:
-            return _refused(text, done, vocabulary.decode([token]))
+            forced = matcher.forced()
+            spelled = b"".join(vocabulary.decode_bytes([one]) for one in forced)
+            if not forced or not whole.startswith(spelled, len(done)):
+                return _refused(text, done, vocabulary.decode([token]))
+            matcher.consume(forced)
+            done += spelled
+            tokens = vocabulary.encode(whole[len(done) :].decode())
+            continue
         matcher.consume([token])
         done += vocabulary.decode_bytes([token])
     return None if matcher.accepting else _refused(text, done, "")

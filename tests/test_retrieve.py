@@ -213,4 +213,4 @@ def test_instructions_in_descriptions_are_text_like_any_other(servicenow, own_ca
         used = {step.definition for step in flow.components}
         before, after = names(plain.steps(requirement)), names(search.steps(requirement))
         assert used & set(before) <= set(after) and ("delete_record" in used or after[0] != "delete_record")
-        assert "IGNORE" not in json.dumps(outline_messages(requirement, instance))
+        assert "IGNORE" not in json.dumps(outline_messages(requirement, Search.of(instance).suggest(requirement)))
