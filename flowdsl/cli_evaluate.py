@@ -205,7 +205,8 @@ def flow_bench(
     if not recall:
         label = name or _label(kind, model, adapter)
         copied = tuple(read_pairs(train)) if kind in _TRAINED else ()
-        options = {"effort": effort, "seed": seed, "max_tokens": max_tokens}
+        # its own `user_task` is what stands for work that no activity does
+        options = {"effort": effort, "seed": seed, "max_tokens": max_tokens, "placeholders": False}
         system = _system(kind, model, adapter, copied, options, endpoint, grammar_field)
         path = output or f"runs/flow-bench-{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}.jsonl"
         pairs = some([case.pair for case in benchmark.cases], limit)

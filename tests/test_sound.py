@@ -41,6 +41,8 @@ REQUIREMENTS = (
     "{{ }} \"\" '' `` \\ ^ , @",
 )
 FORMS = (("flow", "fragment", "subflow"), ("flow",), ("fragment",), ("subflow",))
+#: Parts of requirements for which there would be no step.
+UNMATCHED = ((), ("find the incidents they own", "x", "IF a BRANCH"), ("assign them to their manager", "arrive"))
 WIDE = Limits(steps=30, depth=6, repeats=9)
 
 
@@ -67,6 +69,7 @@ def walked(seed: int, instance: Instance | None = None) -> tuple[Instance, Walke
         instance,
         requirement=rng.choice(REQUIREMENTS),
         placeholders=rng.random() < 0.5,
+        unmatched=rng.choice(UNMATCHED),
         forms=rng.choice(FORMS if instance.triggers else [FORMS[0], *FORMS[2:]]),
         limits=rng.choice([Limits(), WIDE, Limits(steps=4, depth=2)]),
     )
