@@ -98,7 +98,7 @@ def inputs_constraint(scope: Scope, at: int | None) -> Constraint:
     assert taken is not None
     needed = record_is_needed(definition)
     bare = scope.with_inputs(at, ())
-    record = replace(_line(bare, at, taken, definition), mandatory=taken.mandatory or needed, known=needed)
+    record = replace(_line(bare, at, taken, definition), mandatory=taken.mandatory or needed, known=needed or None)
 
     def rest(text: str) -> Constraint:
         pill = PILL.search(text)
@@ -186,14 +186,14 @@ def _line(scope: Scope, at: int | None, field: Field, definition: Step | Trigger
     slot = slot_of(typed_of(field))
     if field is record_input(definition):
         slot = Slot("record", scope.table(at) if header_input(definition) is not None else None)
+    named = table_input(definition.inputs)
+    known = True if field is record_input(definition) and named is not None and named.mandatory else None
     if kind == "records" and at is not None and scope.tree.components[at].is_kind("FOREACH"):
-        table = scope.loops.get(at)
-        slot = Slot("records", table)
+        slot = Slot("records", scope.loops.get(at))
+        known = False if at in scope.loops and scope.loops[at] is None else None
     above = None
     if definition.name == SLA_TIMER and field.name == "percentage" and at is not None:
         above = percentages_before(scope.tree)[at]
-    named = table_input(definition.inputs)
-    known = field is record_input(definition) and named is not None and named.mandatory
     return Line(field.name, slot, field.mandatory, above=above, known=known)
 
 

@@ -142,8 +142,8 @@ class _Inputs:
             return self.field(line.table, None, FIELD_DEPTH)
         if line.above is not None:
             return self.sheet.terminal("ABOVE", [pattern(greater_than(line.above))])
-        if line.known:
-            options = self.pill_options(line.slot, known=True)
+        if line.known is not None:
+            options = self.pill_options(line.slot, known=line.known)
             if not options:
                 raise Empty(line.name)
             return options[0]
@@ -284,18 +284,21 @@ class _Inputs:
 
     # -- pills ---------------------------------------------------------------------------------
 
-    def pill_options(self, slot: Slot, quoted: bool = False, depth: int = PILL_DEPTH, known: bool = False) -> list[str]:
+    def pill_options(
+        self, slot: Slot, quoted: bool = False, depth: int = PILL_DEPTH, known: bool | None = None
+    ) -> list[str]:
         """The terminal of the pills in scope that fit a slot, if there are any."""
         quoted = quoted and not self.tables.is_plain
         slot = Slot(slot.kind, slot.table)
-        name = f"{self.id('K', slot)}_PILL{depth}{'_QUOTED' if quoted else ''}{'_KNOWN' if known else ''}"
+        which = {None: "", True: "_KNOWN", False: "_NAMELESS"}[known]
+        name = f"{self.id('K', slot)}_PILL{depth}{'_QUOTED' if quoted else ''}{which}"
         if name in self.sheet:
             return [name]
         mode = "quoted" if quoted else "pill"
 
         def wanted(gives: Slot) -> bool:
-            nameless = known and (gives.table is None or gives.kind == ANY)
-            return not nameless and fits(gives.kind, gives.table, slot.kind, slot.table, self.tables.is_a)
+            is_known = gives.table is not None and gives.kind != ANY
+            return known in {None, is_known} and fits(gives.kind, gives.table, slot.kind, slot.table, self.tables.is_a)
 
         options = []
         for source in self.sources:

@@ -44,7 +44,8 @@ class Line:
         own_fields: whether its conditions look at the table's own columns only, and not at "now".
         words: the only values it takes (numbers of steps), as the DSL spells them.
         above: a number must be greater than this.
-        known: a pill must be of a known table, since that table is written with it.
+        known: whether a pill must be of a known table, since that table is written with it, or of none, since
+            none was named; None: either.
         instead: a line that may stand in place of this one.
     """
 
@@ -56,7 +57,7 @@ class Line:
     own_fields: bool = False
     words: tuple[str, ...] = ()
     above: int | None = None
-    known: bool = False
+    known: bool | None = None
     instead: "Line | None" = None
 
 
