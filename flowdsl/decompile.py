@@ -158,7 +158,7 @@ def input_lines(scope: Scope, at: int | None) -> list[str]:
     for item in owner.inputs:
         if item is not derived:
             field = fields.get(item.name)
-            value = spell_input(item.value, field, scope, at) if field else spell_text(item.value)
+            value = spell_input(item.value, field, scope, at) if field else spell_raw(item.value)
             lines.append(f"{spell_name(item.name)}: {value}")
     implied = table_input(definition.inputs) if definition and record_input(definition) else None
     if implied is not None and at is not None and owner.get(implied.name) is None and scope.implied_table(at):

@@ -112,10 +112,9 @@ def _declared(line: OutlineLine, flow: Flow, instance: Instance) -> Iterator[str
     if step is not None and len(line.names) == 1 and header_input(step) is not None and record_input(step) is not None:
         yield "a step that names no table takes no record of an unknown one"
     for at, component in enumerate(flow.components):
-        taken = record_input(step) if step is not None else None
-        pill = PILL.fullmatch(component.get(taken.name) or "") if taken is not None else None
-        if step is not None and component.definition == step.name and pill is not None:
-            if Scope.of(flow, instance).resolve(pill.group(1), at).table is None:
+        for field in step.inputs if step is not None and component.definition == step.name else ():
+            pill = PILL.fullmatch(component.get(field.name) or "") if field.type == "record" else None
+            if pill is not None and Scope.of(flow, instance).resolve(pill.group(1), at).table is None:
                 yield "a record of an unknown table"
     if line.form in {"input", "output"}:
         if not _OPEN.fullmatch(line.names[0]):
