@@ -28,7 +28,7 @@ from flowdsl.files import replace_file
 if TYPE_CHECKING:
     from flowdsl.instance import Instance
     from flowdsl.model import Flow
-    from flowdsl.result import FlowResult, FlowStats
+    from flowdsl.result import FlowResult
 
 EXIT_INPUT, EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
@@ -486,7 +486,7 @@ def _run(
     if not quiet:
         _tell(result)
     if stats:
-        _tell_stats(result.stats)
+        _tell_stats(result)
     flows = [one.flow for one in (result, *result.alternatives)]
     target.write(_rendered(flows[0], ready, form) if wishes.n == 1 else _listed(flows, ready, form))
 
@@ -543,9 +543,11 @@ def _owner(where: int | str) -> str:
     return f"step {where}" if isinstance(where, int) else where
 
 
-def _tell_stats(stats: "FlowStats") -> None:
-    told = dataclasses.asdict(stats)
+def _tell_stats(result: "FlowResult") -> None:
+    told = dataclasses.asdict(result.stats)
     told |= {f"{name}_seconds": value for name, value in told.pop("seconds", {}).items()}
+    mass = result.masked_mass
+    told |= {"logprob": result.logprob, "masked_mass_mean": mass.mean, "masked_mass_max": mass.max}
     for name, value in told.items():
         _say(f"{name}: {f'{value:.3f}' if isinstance(value, float) else value}")
 
