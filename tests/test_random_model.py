@@ -1,7 +1,7 @@
-"""`generate_flow` around the decoder: log-probabilities, alternatives, faults, interruptions, threads.
+"""`generate_flow` with a random model: log-probabilities, alternatives, faults, interruptions, threads.
 
-A random model chooses here, so that flows are odd; they are valid all the same, or this would raise. It is one
-of float64: passes of other shapes round differently, which must not decide anything.
+Its flows are odd; they are valid all the same, or this would raise. It is one of float64: passes of other shapes
+round differently, which must not decide anything.
 """
 
 import math
