@@ -83,6 +83,19 @@ class Vocabulary:
         return cls(engine)
 
     @classmethod
+    def embedded(cls) -> Vocabulary:
+        """The vocabulary of the embedded model, without its weights.
+
+        Raises:
+            ModelError: the model is not there and cannot be fetched.
+        """
+        from transformers import AutoTokenizer
+
+        from decoding.embedded import embedded_path
+
+        return cls.from_transformers(AutoTokenizer.from_pretrained(embedded_path()))
+
+    @classmethod
     def from_tekken(cls, path: str | Path | None = None, *, size: int | None = None) -> Vocabulary:
         """The vocabulary of a Mistral tekken file; by default Mistral-Nemo's, out of `mistral-common`.
 

@@ -46,6 +46,38 @@ class Uncertain:
     margin: float
 
 
+@dataclass(frozen=True)
+class Decision:
+    """A token that the model chose; what is forced, or only ends a flow within its budget, is none.
+
+    Attributes:
+        where: the order of the step that it is in, or "trigger".
+        logprob: its log-probability among the tokens that the grammar allowed, at temperature 1 (nats).
+        removed: the probability mass of those that it did not allow, 0 to 1.
+    """
+
+    where: int | str
+    logprob: float
+    removed: float
+
+
+def decisions(where: int | str | None, text: str, choices: Sequence[Choice]) -> tuple[Decision, ...]:
+    """The decisions in a generated text; `where` as for `uncertain`.
+
+    To end the flow belongs to the last step, to begin another one to that one.
+
+    >>> text = 'ON "Each day" daily\\n"log it" log\\n'
+    >>> chosen = [Choice(at, "", 0.0, "", 0.5, -1.0) for at in (3, 21, len(text))]
+    >>> [decision.where for decision in decisions(None, text, chosen)]
+    ['trigger', 1, 1]
+    """
+    lines = [text.count("\n", 0, choice.position) for choice in choices]
+    owners = {line: where if where is not None else _outline_owner(text, line) for line in dict.fromkeys(lines)}
+    return tuple(
+        Decision(owners[line], choice.logprob, choice.removed) for line, choice in zip(lines, choices, strict=True)
+    )
+
+
 def uncovered(requirement: str, flow: Flow) -> tuple[str, ...]:
     """The clauses of the requirement of which no step implements anything, in order.
 

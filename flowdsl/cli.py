@@ -28,7 +28,7 @@ from flowdsl.files import replace_file
 if TYPE_CHECKING:
     from flowdsl.instance import Instance
     from flowdsl.model import Flow
-    from flowdsl.result import FlowResult, FlowStats
+    from flowdsl.result import FlowResult
 
 EXIT_INPUT, EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
@@ -486,7 +486,7 @@ def _run(
     if not quiet:
         _tell(result)
     if stats:
-        _tell_stats(result.stats)
+        _tell_stats(result)
     flows = [one.flow for one in (result, *result.alternatives)]
     target.write(_rendered(flows[0], ready, form) if wishes.n == 1 else _listed(flows, ready, form))
 
@@ -544,9 +544,11 @@ def _owner(where: int | str) -> str:
     return f"step {where}" if isinstance(where, int) else where
 
 
-def _tell_stats(stats: "FlowStats") -> None:
-    told = dataclasses.asdict(stats)
+def _tell_stats(result: "FlowResult") -> None:
+    told = dataclasses.asdict(result.stats)
     told |= {f"{name}_seconds": value for name, value in told.pop("seconds", {}).items()}
+    mass = result.masked_mass
+    told |= {"logprob": result.logprob, "masked_mass_mean": mass.mean, "masked_mass_max": mass.max}
     for name, value in told.items():
         _say(f"{name}: {f'{value:.3f}' if isinstance(value, float) else value}")
 
@@ -664,14 +666,22 @@ def _scored(text: _Text, instance: str) -> Any:
 @instance_app.command()
 def validate(
     path: Annotated[str, typer.Argument(metavar="PATH", help="An instance JSON, or a folder of them.")],
+    grammars: Annotated[
+        bool, typer.Option("--grammars", help="Also build the grammars of its triggers, steps and tables.")
+    ] = False,
 ) -> int:
     """Check an instance, and tell every problem.
 
     One line on stdout for each; exit code 1 if there is one.
 
+    --grammars builds what generation would build with the instance: the grammars of outlines, and of the inputs
+    of each trigger and step in a short flow, within the same limits. It tells which cannot be built, or have
+    no end within the tokens that there are for it. It takes some 20 milliseconds a step and table.
+
     \b
-    Example:
+    Examples:
       flowdsl instance validate my-company.json
+      flowdsl instance validate --grammars my-company.json
     """
     try:
         ready = _instance(path)
@@ -683,7 +693,25 @@ def validate(
         _say(f"flowdsl: error: {path} has {_count(len(error.problems), 'problem')}")
         return EXIT_INPUT
     _say(f"{path} is a valid instance: {_sizes(ready)}")
-    return 0
+    return _validate_grammars(path, ready) if grammars else 0
+
+
+def _validate_grammars(path: str, instance: "Instance") -> int:
+    from decoding import Vocabulary
+    from flowdsl.grammar_check import check_grammars
+
+    report = check_grammars(instance, Vocabulary.embedded())
+    sys.stdout.writelines(f"{path}: {problem}\n" for problem in report.problems)
+    _say(f"{_count(len(report.built), 'grammar')} built, {_count(len(report.problems), 'problem')}")
+    if report.tables < report.of:
+        _say(f"tables: the {report.tables:,} with most columns of {report.of:,} were tried one by one")
+    for largest in filter(None, [report.largest]):
+        _say(f"the largest: {largest.where}, {_count(largest.characters, 'character')}")
+    for longest in filter(None, [report.longest]):
+        _say(f"the longest to end: {longest.where}, at least {_count(longest.tokens, 'token')}")
+    for name in report.unplaced:
+        _say(f"never offered, since nothing gives what it needs: step {name}")
+    return EXIT_INPUT if report.problems else 0
 
 
 @instance_app.command()

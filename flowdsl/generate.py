@@ -27,7 +27,7 @@ from decoding import (
     minimum_tokens,
     with_drafts,
 )
-from flowdsl.answers import Uncertain, assumptions, uncertain, uncovered
+from flowdsl.answers import Decision, Uncertain, assumptions, decisions, uncertain, uncovered
 from flowdsl.ask import Prompts
 from flowdsl.changes import changes, kept
 from flowdsl.check import check_flow
@@ -105,7 +105,8 @@ def generate_flow(
         max_tokens: of both stages together, forced tokens included.
         seed, temperature: for sampling; 0 takes the most probable token each time.
         effort: "fast"; "best" is accepted and does the same for now.
-        n: how many distinct flows; those after the first are sampled and stand in `alternatives`.
+        n: how many distinct flows; those after the first are sampled and stand in `alternatives`, the most
+            probable first.
         on_event: is told of each part as it becomes final.
 
     Raises:
@@ -134,7 +135,8 @@ def generate_flow(
     first = run.flow()
     if n == 1:
         return first
-    return replace(first, alternatives=tuple(_more(run, first, n - 1)))
+    more = sorted(_more(run, first, n - 1), key=lambda result: -result.logprob)
+    return replace(first, alternatives=tuple(more))
 
 
 def _more(run: "_Run", first: FlowResult, count: int) -> Iterator[FlowResult]:
@@ -190,6 +192,7 @@ class _Run:
             warnings=self.requirement.warnings,
             stats=replace(filled.stats, seconds={"outline": between - started, "inputs": ended - between}),
             diff=tuple(changes(self.prior, flow, self.whole)) if self.prior is not None else (),
+            decisions=filled.decisions,
         )
         self.tell("done", result.dsl)
         return result
@@ -208,8 +211,8 @@ class _Run:
         )
         constraint = with_drafts(start.constraint(), outline_drafts(text, self.instance))
         shortest = closing_path(compile_grammar(self.model.vocabulary, constraint.grammar), constraint)
-        needed = self._needed(read_outline(self.model.vocabulary.decode(shortest), start))
-        if (minimum := len(shortest) + sum(needed.values())) > self.max_tokens:
+        least = self._needed(read_outline(self.model.vocabulary.decode(shortest), start))
+        if (minimum := len(shortest) + sum(least.values())) > self.max_tokens:
             raise BudgetTooSmall(
                 f"max_tokens is {self.max_tokens}, but the shortest flow for this instance takes {minimum}"
             )
@@ -225,8 +228,21 @@ class _Run:
             spare = self.max_tokens - written - sum(needed.values())
             if spare >= 0:
                 close = uncertain(None, decoded.text, decoded.choices)
-                return _Drawn(state, needed, written, replace(stats, output_tokens=written), close)
+                chosen = decisions(None, decoded.text, decoded.choices)
+                return _Drawn(state, needed, written, replace(stats, output_tokens=written), close, chosen)
+            if budget <= len(shortest):  # as short, but its inputs take more
+                return self._shortest(start, shortest, least, stats)
             budget = max(len(shortest), written + spare)
+
+    def _shortest(
+        self, start: Outline, tokens: Sequence[int], needed: Mapping[int | None, int], stats: FlowStats
+    ) -> "_Drawn":
+        """The outline that is sure to leave enough for its inputs."""
+        text = self.model.vocabulary.decode(tokens)
+        if tell := self._stream():
+            tell(text)
+        stats = replace(stats, output_tokens=len(tokens), finish_reason="budget")
+        return _Drawn(read_outline(text, start), needed, len(tokens), stats)
 
     @cached_property
     def _prompts(self) -> Prompts:
@@ -296,35 +312,37 @@ class _Run:
             flow = fill(flow, at, one.text, self.instance, state.loops)
         if check_flow(flow, self.whole):
             return None
-        close = list(drawn.uncertain)
+        filled = _Filled(flow, drawn.stats.plus(*decoded), drawn.uncertain, drawn.decisions)
         for at, one in zip(rows, decoded, strict=True):
-            close += self._told(flow, at, one)
-        return _Filled(flow, drawn.stats.plus(*decoded), tuple(close))
+            filled = self._told(filled, at, one)
+        return filled
 
     def _in_order(self, drawn: "_Drawn") -> "_Filled":
-        state, stats, close = drawn.state, drawn.stats, list(drawn.uncertain)
-        flow, left = state.flow, self.max_tokens - drawn.written
+        state, left = drawn.state, self.max_tokens - drawn.written
+        filled = _Filled(state.flow, drawn.stats, drawn.uncertain, drawn.decisions)
         prompts, reserved = self._prompts, sum(drawn.needed.values())
         for at, needed in drawn.needed.items():
             reserved -= needed
+            flow = filled.flow
             constraint = self._constraint(Scope.of(flow, self.instance, state.loops), at)
             if constraint.grammar == NO_INPUTS:
                 continue
             decoded = self._decode(prompts.inputs(flow, state.loops, at), constraint, left - reserved, None)
             left -= decoded.stats.output_tokens
             flow = fill(flow, at, decoded.text, self.instance, state.loops)
-            stats = stats.plus(decoded)
-            close += self._told(flow, at, decoded)
-        return _Filled(flow, stats, tuple(close))
+            filled = self._told(replace(filled, flow=flow, stats=filled.stats.plus(decoded)), at, decoded)
+        return filled
 
     def _constraint(self, scope: Scope, at: int | None) -> Constraint:
         return with_drafts(inputs_constraint(scope, at), inputs_drafts(self.requirement.text, scope, at))
 
-    def _told(self, flow: Flow, at: int | None, decoded: Decoded) -> tuple[Uncertain, ...]:
-        """Tells the inputs of a step; what nearly went another way in them."""
-        where = "trigger" if at is None else flow.components[at].order
+    def _told(self, filled: "_Filled", at: int | None, decoded: Decoded) -> "_Filled":
+        """Tells the inputs of a step; adds what was chosen in them, and what nearly went another way."""
+        where = "trigger" if at is None else filled.flow.components[at].order
         self.tell("inputs", decoded.text, where=where)
-        return uncertain(where, decoded.text, decoded.choices)
+        close = uncertain(where, decoded.text, decoded.choices)
+        chosen = decisions(where, decoded.text, decoded.choices)
+        return replace(filled, uncertain=(*filled.uncertain, *close), decisions=(*filled.decisions, *chosen))
 
     def _seed(self, at: int | None) -> int | None:
         return None if self.seed is None else self.seed + (0 if at is None else at + 1)
@@ -375,7 +393,8 @@ class _Drawn:
     needed: Mapping[int | None, int]
     written: int
     stats: FlowStats
-    uncertain: tuple[Uncertain, ...]
+    uncertain: tuple[Uncertain, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -383,6 +402,7 @@ class _Filled:
     flow: Flow
     stats: FlowStats
     uncertain: tuple[Uncertain, ...]
+    decisions: tuple[Decision, ...]
 
 
 def fill_inputs(
@@ -418,7 +438,13 @@ def fill_inputs(
         raise InvalidFlow(f"the outline has issues: {issues[0]}", tuple(issues))
     state = Outline(whole, trigger=bare.trigger, components=bare.components, loops=loops)
     needed = {at: minimum_tokens(chosen.vocabulary, inputs_constraint(state.scope(), at)) for at in wanted}
-    filled = run._inputs(_Drawn(state, needed, 0, FlowStats(), ()))
+    filled = run._inputs(_Drawn(state, needed, 0, FlowStats()))
     if issues := check_flow(filled.flow, whole):
         raise InvalidFlow(f"the steps that were not filled have issues: {issues[0]}", tuple(issues))
-    return FlowResult(filled.flow, decompile(filled.flow, whole), uncertain=filled.uncertain, stats=filled.stats)
+    return FlowResult(
+        filled.flow,
+        decompile(filled.flow, whole),
+        uncertain=filled.uncertain,
+        stats=filled.stats,
+        decisions=filled.decisions,
+    )

@@ -1,11 +1,12 @@
 """What `generate_flow` gives back."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from decoding import Decoded
-from flowdsl.answers import Assumption, Uncertain
+from flowdsl.answers import Assumption, Decision, Uncertain
 from flowdsl.changes import Change
 from flowdsl.model import PLACEHOLDER, Component, Flow
 
@@ -54,6 +55,18 @@ class FlowStats:
 
 
 @dataclass(frozen=True)
+class MaskedMass:
+    """The probability mass that the grammar took away from the model, over all its decisions; 0 if there was none.
+
+    Near 0 the model wrote what it would have written anyway; near 1 it would nearly always have written
+    something else.
+    """
+
+    mean: float
+    max: float
+
+
+@dataclass(frozen=True)
 class FlowResult:
     """A generated flow with what a user should know of it.
 
@@ -65,8 +78,9 @@ class FlowResult:
         uncertain: choices with a small margin, each with its best alternative.
         warnings: such as a language the model was not made for.
         stats: what it took.
-        alternatives: with ``n`` above 1, further distinct flows.
+        alternatives: with ``n`` above 1, further distinct flows, the most probable first.
         diff: of an edit, the steps that were added, removed or changed.
+        decisions: what the model chose, token by token: of the outline, then of the inputs.
     """
 
     flow: Flow
@@ -78,6 +92,36 @@ class FlowResult:
     stats: FlowStats = FlowStats()
     alternatives: tuple["FlowResult", ...] = ()
     diff: tuple[Change, ...] = ()
+    decisions: tuple[Decision, ...] = field(default=(), repr=False)
+
+    @property
+    def logprob(self) -> float:
+        """Log-probability (nats) of the tokens that were chosen, under the masked distribution at temperature 1.
+
+        Forced tokens have probability 1 there. It is that of this way to write the flow: others, with
+        other tokens or inputs in words that mean the same, are not added. Inputs that an edit keeps count nothing.
+        """
+        return math.fsum(decision.logprob for decision in self.decisions)
+
+    @property
+    def masked_mass(self) -> MaskedMass:
+        """How much of what the model would have written the grammar did not allow."""
+        removed = [decision.removed for decision in self.decisions]
+        return MaskedMass(math.fsum(removed) / len(removed), max(removed)) if removed else MaskedMass(0.0, 0.0)
+
+    @property
+    def confidence(self) -> Mapping[int | str, float]:
+        """How sure the model was of each step (by order) and of the "trigger", 0 to 1.
+
+        The geometric mean of the probabilities of the tokens chosen in it, in its outline line and its inputs
+        (exp of the mean of their `Decision.logprob`): it does not fall with length. 1 where nothing was chosen.
+        """
+        owners = ["trigger"] if self.flow.trigger is not None else []
+        by_owner: dict[int | str, list[float]] = {where: [] for where in owners}
+        by_owner |= {component.order: [] for component in self.flow.components}
+        for decision in self.decisions:
+            by_owner.setdefault(decision.where, []).append(decision.logprob)
+        return {where: math.exp(math.fsum(some) / len(some)) if some else 1.0 for where, some in by_owner.items()}
 
     @property
     def placeholders(self) -> tuple[Component, ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny import tiny_llama
 
 from decoding import Constraint, Model, Vocabulary, compile_grammar
 
@@ -32,30 +31,14 @@ rest::_: "red " rest::set_bit(0) %if bit_clear(0)
 """,
     closers=("done",),
 )
+__all__ = ["FLOW", "GRAMMARS", "OBJECT", "PROMPTS", "SUBSET", "accepts", "ask", "tiny_llama"]
+
 GRAMMARS = {"flow": FLOW, "object": OBJECT, "subset": SUBSET}
 
 PROMPTS = (
     "When an incident is created, look up the manager and create a task.",
     "Give the count of problems named printer.",
 )
-
-
-def tiny_llama(vocabulary_size: int, positions: int = 512) -> LlamaForCausalLM:
-    """A random model of 2 layers with decided opinions."""
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=vocabulary_size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=positions,
-        initializer_range=0.4,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    return LlamaForCausalLM(config).float().eval()
 
 
 def ask(model: Model, text: str) -> list[int]:

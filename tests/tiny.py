@@ -1,0 +1,22 @@
+"""A random model: real in all but its opinions, and quick."""
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+def tiny_llama(vocabulary_size: int, positions: int = 512) -> LlamaForCausalLM:
+    """A random model of 2 layers with decided opinions."""
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=positions,
+        initializer_range=0.4,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return LlamaForCausalLM(config).float().eval()
