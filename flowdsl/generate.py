@@ -232,7 +232,18 @@ class _Run:
                 return _Drawn(state, needed, written, replace(stats, output_tokens=written), close, chosen)
             if budget <= len(shortest):  # as short, but its inputs take more
                 return self._shortest(start, shortest, least, stats)
-            budget = max(len(shortest), written + spare)
+            budget = max(len(shortest), min(budget - 1, written - 1, self._room(decoded.text, needed)))
+
+    def _room(self, outline: str, needed: Mapping[int | None, int]) -> int:
+        """The tokens of as many lines of an outline as the budget takes with the fewest tokens of their inputs."""
+        tokens = inputs = room = 0
+        counts = iter(needed.values())
+        for line in outline.splitlines(keepends=True):
+            tokens += len(self.model.vocabulary.encode(line))
+            inputs += next(counts, 0) if line.startswith(('"', "ON ")) else 0
+            if tokens + inputs <= self.max_tokens:
+                room = tokens
+        return room
 
     def _shortest(
         self, start: Outline, tokens: Sequence[int], needed: Mapping[int | None, int], stats: FlowStats
