@@ -341,7 +341,7 @@ class Outline:
     def _step_words(self) -> dict[str, tuple[str, ...] | None]:
         reach = self._next_reach()
         any_table = self._tables(tuple(self.instance.table_by_name))
-        own_tables = self._tables(reach.tables(self.instance))
+        own_tables = tuple(map(spell_name, reach.tables(self.instance)))  # of an open instance, too
         words: dict[str, tuple[str, ...] | None] = {}
         for step in self.instance.steps:
             if not reach.fills(self.instance, step):

@@ -158,7 +158,9 @@ class _Inputs:
     # -- values --------------------------------------------------------------------------------
 
     def plain(self, slot: Slot, mandatory: bool = True) -> str:
-        """A value on a line of its own."""
+        """A value on a line of its own. A rule of approval may hold pills, but is none."""
+        if slot.kind == "approval":
+            return self.approval()
         empty = not mandatory and slot.kind in _MAY_BE_EMPTY and not slot.labels
         return self._value(slot, "value", "TEXT", empty, PILL_DEPTH)
 
