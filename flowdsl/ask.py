@@ -14,6 +14,7 @@ from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.outline import pieces
 from flowdsl.prompt import inputs_messages, outline_messages
+from flowdsl.retrieve import Suggestions
 from flowdsl.scope import Scope
 from flowdsl.tuned import STYLE, inputs_prompt, outline_prompt, suggested
 
@@ -27,6 +28,7 @@ class Prompts:
         instance: whose names are suggested.
         whole: the instance with all its names, which `prior` may have.
         prior: the flow that the requirement is an instruction to change, if it is one.
+        names: what the outline prompt lists; default: what the search finds.
     """
 
     model: Model
@@ -34,6 +36,7 @@ class Prompts:
     instance: Instance
     whole: Instance
     prior: Flow | None = None
+    names: Suggestions | None = None
 
     @property
     def is_tuned(self) -> bool:
@@ -44,8 +47,9 @@ class Prompts:
         """What stands before the outline; made once, since that of every step begins with it."""
         prior = outline_text(self.prior, self.whole) if self.prior is not None else ""
         if not self.is_tuned:
-            return self.model.chat(outline_messages(self.requirement, self.instance, prior))
-        text = outline_prompt(self.requirement, suggested(self.instance, self.requirement), prior)
+            return self.model.chat(outline_messages(self.requirement, self.instance, prior, self.names))
+        names = self.names or suggested(self.instance, self.requirement)
+        text = outline_prompt(self.requirement, names, prior)
         return [*prompt_start(self.model), *self.model.vocabulary.encode(text)]
 
     def inputs(self, flow: Flow, loops: Mapping[int, str | None], at: int | None) -> list[int]:

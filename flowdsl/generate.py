@@ -42,7 +42,7 @@ from flowdsl.outline import Limits, Outline, loop_tables, read_outline
 from flowdsl.outline_drafts import outline_drafts
 from flowdsl.requirement import Requirement, forms_of, read_requirement
 from flowdsl.result import FlowResult, FlowStats
-from flowdsl.retrieve import Search
+from flowdsl.retrieve import Search, Suggestions
 from flowdsl.scope import Scope
 from flowdsl.specialise import NO_INPUTS, inputs_constraint
 
@@ -91,6 +91,7 @@ def generate_flow(
     effort: str = "fast",
     n: int = 1,
     on_event: OnEvent | None = None,
+    _suggestions: Suggestions | None = None,
 ) -> FlowResult:
     """A valid flow for a requirement in plain words.
 
@@ -126,7 +127,7 @@ def generate_flow(
     chosen = model or default_model()
     ends = time.monotonic() + deadline if deadline is not None else None
     tokens = max_tokens or DEFAULT_TOKENS
-    run = _Run(read, offered, whole, chosen, tokens, seed, temperature, ends, on_event, prior)
+    run = _Run(read, offered, whole, chosen, tokens, seed, temperature, ends, on_event, prior, _suggestions)
     for warning in read.warnings:
         run.tell("warning", warning)
     first = run.flow()
@@ -162,6 +163,7 @@ class _Run:
     ends: float | None
     on_event: OnEvent | None
     prior: Flow | None
+    suggestions: Suggestions | None = None
 
     def tell(self, event: str, text: str, **more: Any) -> None:
         if self.on_event is not None:
@@ -226,7 +228,7 @@ class _Run:
 
     @cached_property
     def _prompts(self) -> Prompts:
-        return Prompts(self.model, self.requirement.text, self.instance, self.whole, self.prior)
+        return Prompts(self.model, self.requirement.text, self.instance, self.whole, self.prior, self.suggestions)
 
     @property
     def _spans(self) -> str:

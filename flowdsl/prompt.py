@@ -13,7 +13,7 @@ from string import Template
 
 from flowdsl.decompile import step_line
 from flowdsl.instance import Field, Instance
-from flowdsl.retrieve import Search
+from flowdsl.retrieve import Search, Suggestions
 from flowdsl.scope import Scope
 from flowdsl.tables import owner_of
 from grammars.kinds import RECORDS
@@ -32,18 +32,21 @@ def _template(name: str) -> tuple[str, Template]:
     return system.removeprefix("[system]\n").strip(), Template(user.strip())
 
 
-def outline_messages(requirement: str, instance: Instance, prior: str = "") -> list[Message]:
+def outline_messages(
+    requirement: str, instance: Instance, prior: str = "", names: Suggestions | None = None
+) -> list[Message]:
     """The prompt of the first stage.
 
     Args:
         prior: the outline that the requirement is an instruction to change.
+        names: what it lists; default: what the search finds.
     """
     search = Search.of(instance)
     system, user = _template("outline")
     content = user.substitute(
-        triggers=_names(item.name for item in search.triggers(requirement)),
-        steps=_names(item.name for item in search.steps(requirement)),
-        tables=_names(item.name for item in search.tables(requirement)),
+        triggers=_names(item.name for item in (names.triggers if names else search.triggers(requirement))),
+        steps=_names(item.name for item in (names.steps if names else search.steps(requirement))),
+        tables=_names(item.name for item in (names.tables if names else search.tables(requirement))),
         prior=f"The workflow so far, to be changed:\n{prior}" if prior else "",
         requirement=requirement,
     )
