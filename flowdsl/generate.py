@@ -44,10 +44,14 @@ from flowdsl.requirement import Requirement, forms_of, read_requirement
 from flowdsl.result import FlowResult, FlowStats
 from flowdsl.retrieve import Search, Suggestions
 from flowdsl.scope import Scope
+from flowdsl.similarity import flow_similarity
 from flowdsl.specialise import NO_INPUTS, inputs_constraint
 
 #: Tokens of a flow unless the caller says otherwise: some forty steps.
 DEFAULT_TOKENS = 1500
+
+#: Of effort "best": outlines beside the most probable one. Of all sampling: the temperature.
+SAMPLES, WARMTH = 6, 0.8
 
 #: Is told what becomes final: {"event": "trigger" | "step" | "inputs" | "warning" | "done", "text": ...}.
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -101,9 +105,9 @@ def generate_flow(
         allow, deny: names of steps, triggers and tables that this request may, or may not, use.
         deadline: seconds after which the flow is ended as it stands, complete and valid.
         prior: a flow that the requirement is an instruction to change.
-        max_tokens: of both stages together, forced tokens included.
+        max_tokens: of both stages together, forced tokens included; outlines that are given up do not count.
         seed, temperature: for sampling; 0 takes the most probable token each time.
-        effort: "fast"; "best" is accepted and does the same for now.
+        effort: "fast"; "best" also samples outlines and fills in the one that is most like all of them.
         n: how many distinct flows; those after the first are sampled and stand in `alternatives`.
         on_event: is told of each part as it becomes final.
 
@@ -127,7 +131,9 @@ def generate_flow(
     chosen = model or default_model()
     ends = time.monotonic() + deadline if deadline is not None else None
     tokens = max_tokens or DEFAULT_TOKENS
-    run = _Run(read, offered, whole, chosen, tokens, seed, temperature, ends, on_event, prior, _suggestions)
+    run = _Run(
+        read, offered, whole, chosen, tokens, seed, temperature, ends, on_event, prior, _suggestions, effort == "best"
+    )
     for warning in read.warnings:
         run.tell("warning", warning)
     first = run.flow()
@@ -143,7 +149,7 @@ def _more(run: "_Run", first: FlowResult, count: int) -> Iterator[FlowResult]:
         if len(seen) > count:
             return
         seed = (run.seed or 0) + attempt + 1
-        result = replace(run, seed=seed, temperature=run.temperature or 0.8, on_event=None).flow()
+        result = replace(run, seed=seed, temperature=run.temperature or WARMTH, on_event=None, best=False).flow()
         if result.dsl not in seen:
             seen.add(result.dsl)
             yield result
@@ -164,6 +170,7 @@ class _Run:
     on_event: OnEvent | None
     prior: Flow | None
     suggestions: Suggestions | None = None
+    best: bool = False
 
     def tell(self, event: str, text: str, **more: Any) -> None:
         if self.on_event is not None:
@@ -215,16 +222,50 @@ class _Run:
         budget = self.max_tokens
         stats = FlowStats()
         while True:
-            decoded = self._decode(prompt, constraint, budget, self._stream())
+            decoded = self._decode(prompt, constraint, budget, None if self.best else self._stream())
             stats = stats.plus(decoded)
-            state = read_outline(decoded.text, start)
-            needed = self._needed(state)
-            written = decoded.stats.output_tokens
-            spare = self.max_tokens - written - sum(needed.values())
+            drawn = self._drawn(decoded, start, stats)
+            spare = self.max_tokens - drawn.written - sum(drawn.needed.values())
             if spare >= 0:
-                close = uncertain(None, decoded.text, decoded.choices)
-                return _Drawn(state, needed, written, replace(stats, output_tokens=written), close)
-            budget = max(len(shortest), written + spare)
+                return self._agreed(decoded, drawn, start, constraint) if self.best else drawn
+            budget = max(len(shortest), drawn.written + spare)
+
+    def _drawn(self, decoded: Decoded, start: Outline, stats: FlowStats) -> "_Drawn":
+        state, written = read_outline(decoded.text, start), decoded.stats.output_tokens
+        close = uncertain(None, decoded.text, decoded.choices)
+        return _Drawn(state, self._needed(state), written, replace(stats, output_tokens=written), close)
+
+    def _agreed(self, first: Decoded, drawn: "_Drawn", start: Outline, constraint: Constraint) -> "_Drawn":
+        """Of an outline and sampled ones the one that is most like all of them (outline FlowSim).
+
+        The least Bayes risk: what the model is sure of is in most of them, what it guesses in few.
+        """
+        sampled = decode_batch(
+            self.model,
+            self._prompts.outline,
+            [Row((), constraint, self.max_tokens, (self.seed or 0) + 1 + i) for i in range(SAMPLES)],
+            temperature=self.temperature or WARMTH,
+            cache=_prefixes(self.model),
+            stop=self._is_over if self.ends is not None else None,
+        )
+        stats = drawn.stats.plus(*sampled)
+        whole = [one for one in sampled if one.stats.finish_reason == "complete"]  # what was cut short has no say
+        found = {first.text: drawn}
+        for one in whole:
+            if one.text not in found:
+                found[one.text] = self._drawn(one, start, drawn.stats)
+        flows = {text: one.state.flow for text, one in found.items()}
+
+        def likeness(text: str) -> float:
+            others = (flows[one.text] for one in (first, *whole))
+            return sum(flow_similarity(flows[text], other, inputs=False) for other in others)
+
+        fitting = [t for t, one in found.items() if one.written + sum(one.needed.values()) <= self.max_tokens]
+        best = max(fitting, key=likeness)
+        if (on_text := self._stream()) is not None:
+            on_text(best)
+        reason = drawn.stats.finish_reason if best == first.text else "complete"
+        return replace(found[best], stats=replace(stats, output_tokens=found[best].written, finish_reason=reason))
 
     @cached_property
     def _prompts(self) -> Prompts:
