@@ -80,10 +80,12 @@ class Renamed:
 
     Attributes:
         whole: the instance as it was.
+        name: what it is called now; the index of its names is kept under it.
         steps, triggers, tables, columns: the new name of each old one.
     """
 
     whole: Instance
+    name: str
     steps: Names
     triggers: Names
     tables: Names
@@ -98,6 +100,7 @@ class Renamed:
         columns = {column.name for table in instance.tables for column in table.columns} - {SYS_ID.name}
         return cls(
             instance,
+            f"{instance.name}-{style}",
             _distinct((step.name for step in instance.steps), name),
             _distinct(
                 (trigger.name for trigger in instance.triggers),
@@ -112,7 +115,7 @@ class Renamed:
         """The instance under its new names."""
         whole, tables = self.whole, self.tables
         return Instance(  # made anew: a copy would bring what was looked up under the old names
-            name=f"{whole.name}-renamed",
+            name=self.name,
             label=whole.label,
             steps=tuple(self._named(step, self.steps) for step in whole.steps),
             triggers=tuple(self._named(trigger, self.triggers) for trigger in whole.triggers),
@@ -131,7 +134,7 @@ class Renamed:
     def back(self) -> "Renamed":
         """The way back."""
         turned = ({new: old for old, new in names.items()} for names in self._all)
-        other = Renamed(self.instance, *turned)
+        other = Renamed(self.instance, self.whole.name, *turned)
         other.__dict__["instance"] = self.whole
         return other
 

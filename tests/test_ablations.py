@@ -98,7 +98,7 @@ def test_answers_under_other_names_are_judged_under_the_old() -> None:
     record = judged(pair, UnderOtherNames(asked, "opaque"), instance_for(pair.instance))
     assert record.figures["exact"] == 1.0 and record.candidate == pair.compiled().to_json() and record.issues == ()
     ((other, instance),) = asked.asked
-    assert other.requirement == pair.requirement and other.flow != pair.flow and instance.name == "servicenow-renamed"
+    assert other.requirement == pair.requirement and other.flow != pair.flow and instance.name == "servicenow-opaque"
 
 
 # -- more steps --------------------------------------------------------------------------------
