@@ -1,11 +1,11 @@
-# make setup | demo | test | lint | bench
+# make setup | demo | test | lint | bench | evaluation
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REQUIREMENT ?= When a user becomes inactive, find the incidents they own and assign them to their manager
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench evaluation clean
 
 # The stamp says that the packages are those of pyproject.toml and constraints.txt;
 # whether a model is in the cache, its own function knows (and is quick to say).
@@ -34,6 +34,11 @@ lint: setup
 
 bench: setup
 	$(BIN)/flowdsl bench
+
+# Hours; goes on where it was. make evaluation SPLITS="test ood" LIMIT=20
+SPLITS ?= dev
+evaluation: setup
+	$(BIN)/python scripts/evaluation.py --split $(SPLITS) $(if $(LIMIT),--limit $(LIMIT))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -28,6 +28,7 @@ class Prompts:
         instance: whose names are suggested.
         whole: the instance with all its names, which `prior` may have.
         prior: the flow that the requirement is an instruction to change, if it is one.
+        suggestions: what the outline prompt lists; default: what the search finds.
     """
 
     model: Model
@@ -35,6 +36,7 @@ class Prompts:
     instance: Instance
     whole: Instance
     prior: Flow | None = None
+    suggestions: Suggestions | None = None
 
     @property
     def is_tuned(self) -> bool:
@@ -47,7 +49,7 @@ class Prompts:
         Raises:
             InvalidRequirement: it refers to a name that there is not.
         """
-        return suggested(self.instance, self.requirement)
+        return self.suggestions or suggested(self.instance, self.requirement)
 
     @cached_property
     def outline(self) -> list[int]:

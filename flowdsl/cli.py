@@ -329,7 +329,7 @@ NumberOption = Annotated[
     int, typer.Option("--n", min=1, metavar="N", help="Distinct flows, best first: a JSON list, or parts between ---.")
 ]
 DeadlineOption = Annotated[float | None, typer.Option(min=0.0, metavar="SECONDS", help="Be done by then.")]
-EffortOption = Annotated[Effort, typer.Option(help="best may sample several flows and rank them.")]
+EffortOption = Annotated[Effort, typer.Option(help="best fills in that of several outlines that is most like all.")]
 StatsOption = Annotated[bool, typer.Option("--stats", help="Tokens, passes and seconds, on stderr.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 

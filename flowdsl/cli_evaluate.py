@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """What is judged."""
 
     model = "model"
+    unconstrained = "unconstrained"
+    untuned = "untuned"
     uniform = "uniform"
     random = "random"
     nearest = "nearest"
@@ -40,10 +42,26 @@ class Kind(StrEnum):
     prompted = "prompted"
 
 
+class Suggested(StrEnum):
+    """What the outline prompt lists."""
+
+    retrieved = "retrieved"
+    perfect = "perfect"
+    none = "none"
+
+
+class Rename(StrEnum):
+    """How names are changed, see `renamed.STYLES`."""
+
+    respelled = "respelled"
+    opaque = "opaque"
+
+
 _TRAINED = (Kind.nearest, Kind.constant)
 
 ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", metavar="NAME|PATH", help="A causal model (default: the embedded one).")
+    str | None,
+    typer.Option("--model", "-m", metavar="NAME|PATH", help="A causal model (default: the embedded one, tuned)."),
 ]
 AdapterOption = Annotated[str | None, typer.Option(metavar="PATH", help="A LoRA adapter for the model.")]
 EndpointOption = Annotated[
@@ -61,6 +79,23 @@ GrammarOption = Annotated[
 ]
 TrainOption = Annotated[str, typer.Option(metavar="FILE", help="What nearest and constant copy from.")]
 EffortOption = Annotated[str, typer.Option(metavar="fast|best", help="Of generate.")]
+SuggestionsOption = Annotated[
+    Suggested,
+    typer.Option(
+        help="Ablation: the names in the outline prompt are those found, the reference's own first (perfect), or none."
+    ),
+]
+RenameOption = Annotated[
+    Rename | None,
+    typer.Option(
+        help="Ablation: steps, triggers, tables and columns are called something else (labels stay): acmeSendEmail, or "
+        "invented words. Answers are judged under the old names."
+    ),
+]
+DistractorsOption = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Ablation: N steps of other catalogues stand among those of the instance."),
+]
 SeedOption = Annotated[int, typer.Option(metavar="N", help="Of sampling and of random weights.")]
 TokensOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Of generate.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only N cases, always the same.")]
@@ -78,9 +113,9 @@ def run(
         typer.Option(
             "--system",
             "-s",
-            help="model; or a rival: uniform (any allowed token), random (untrained weights), nearest (copies the "
-            "training flow that is worded most alike), constant (one flow for all), prompted (--model behind "
-            "--endpoint).",
+            help="model; or a rival: unconstrained (the model without grammars), untuned (worked examples instead of "
+            "the adapter), uniform (any allowed token), random (untrained weights), nearest (copies the training flow "
+            "that is worded most alike), constant (one flow for all), prompted (--model behind --endpoint).",
         ),
     ] = Kind.model,
     model: ModelOption = None,
@@ -89,6 +124,9 @@ def run(
     endpoint: EndpointOption = None,
     grammar_field: GrammarOption = None,
     effort: EffortOption = "fast",
+    suggestions: SuggestionsOption = Suggested.retrieved,
+    rename: RenameOption = None,
+    distractors: DistractorsOption = 0,
     max_tokens: TokensOption = None,
     seed: SeedOption = 0,
     limit: LimitOption = None,
@@ -108,19 +146,32 @@ def run(
     Examples:
       flowdsl evaluate run data/dev.jsonl --adapter my-adapter --name tuned
       flowdsl evaluate run data/test.jsonl --system nearest
+      flowdsl evaluate run data/dev.jsonl --rename opaque --name renamed
       flowdsl evaluate run data/test.jsonl --system prompted --endpoint http://localhost:8000/v1 --model my-model
     """
+    from flowdsl.distractors import AmongOthers
     from flowdsl.evaluate import some
     from flowdsl.pairs import read_pairs
+    from flowdsl.renamed import UnderOtherNames
 
+    if kind in _TRAINED and (rename or distractors):
+        raise UsageError(f"--system {kind.value} copies flows: it has no use for --rename and --distractors")
+    if suggestions is not Suggested.retrieved and kind in {*_TRAINED, Kind.prompted}:
+        raise UsageError(f"--system {kind.value} takes no --suggestions")
     pairs = some([pair for file in files for pair in read_pairs(file)], limit)
     if not pairs:
         raise UsageError("there are no pairs in " + ", ".join(files))
-    label = name or _label(kind, model, adapter)
+    ablated = [rename, f"{distractors}-more" if distractors else None]
+    ablated += [f"{suggestions.value}-suggestions" if suggestions is not Suggested.retrieved else None]
+    label = name or "-".join(filter(None, [_label(kind, model, adapter), *ablated]))
     stem = "-".join(Path(file).stem for file in files) + "-" + re.sub(r"[^A-Za-z0-9._-]+", "-", label)
     copied = tuple(read_pairs(train)) if kind in _TRAINED else ()
     options = {"effort": effort, "seed": seed, "max_tokens": max_tokens}
-    system = _system(kind, model, adapter, copied, options, endpoint, grammar_field)
+    system = _system(kind, model, adapter, copied, options, endpoint, grammar_field, suggestions)
+    if rename is not None:
+        system = UnderOtherNames(system, rename.value)
+    if distractors:  # outside, so that what is added is renamed as well
+        system = AmongOthers(system, distractors)
     done = judge(pairs, system, output or f"runs/{stem}.jsonl", label, restart, quiet)
     _tell([done])
 
@@ -229,6 +280,7 @@ def _system(
     options: dict[str, Any],
     endpoint: str | None,
     grammar: str | None,
+    suggestions: Suggested = Suggested.retrieved,
 ) -> "System":
     if kind is Kind.prompted:
         if endpoint is None or model is None:
@@ -239,19 +291,27 @@ def _system(
         return Prompted(Endpoint(endpoint, model, grammar, prefix, options["max_tokens"] or 1000))
     from flowdsl.systems import Constant, Generator, Nearest, adapter_digest, random_model, uniform_model
 
+    if kind is Kind.untuned and adapter is not None:
+        raise UsageError("--system untuned has no adapter")
     if kind in _TRAINED:
         return Nearest(tuple(train)) if kind is Kind.nearest else Constant(tuple(train))
     from flowdsl import load_model
+    from flowdsl.generate import ADAPTER
+    from flowdsl.unconstrained import Unconstrained
 
-    loaded = load_model(model, adapter=adapter)
+    is_default = model is None and adapter is None and kind in {Kind.model, Kind.unconstrained}
+    tuned = str(ADAPTER) if is_default else adapter
+    loaded = load_model(model, adapter=tuned)
     described: dict[str, Any] = {"kind": kind.value, "model": model or loaded.name}
-    if adapter is not None:
-        described |= {"adapter": adapter, "adapter_sha256": adapter_digest(adapter)}
+    if tuned is not None:
+        described |= {"adapter": adapter or "default", "adapter_sha256": adapter_digest(tuned)}
+    if kind is Kind.unconstrained:
+        return Unconstrained(loaded, described, options["max_tokens"], suggestions.value)
     if kind is Kind.uniform:
         loaded, options = uniform_model(loaded), options | {"temperature": 1.0}
     if kind is Kind.random:
         loaded = random_model(loaded, options["seed"])
-    return Generator(loaded, described, options)
+    return Generator(loaded, described, options, suggestions.value)
 
 
 def judge(

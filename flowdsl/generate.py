@@ -42,12 +42,16 @@ from flowdsl.outline import Limits, Outline, loop_tables, read_outline
 from flowdsl.outline_drafts import outline_drafts
 from flowdsl.requirement import Requirement, forms_of, read_requirement
 from flowdsl.result import FlowResult, FlowStats
-from flowdsl.retrieve import Search
+from flowdsl.retrieve import Search, Suggestions
 from flowdsl.scope import Scope
+from flowdsl.similarity import flow_similarity
 from flowdsl.specialise import NO_INPUTS, inputs_constraint
 
 #: Tokens of a flow unless the caller says otherwise: some forty steps.
 DEFAULT_TOKENS = 1500
+
+#: Of effort "best": outlines beside the most probable one. Of all sampling: the temperature.
+SAMPLES, WARMTH = 6, 0.8
 
 #: Is told what becomes final: {"event": "trigger" | "step" | "inputs" | "warning" | "done", "text": ...}.
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -92,6 +96,7 @@ def generate_flow(
     effort: str = "fast",
     n: int = 1,
     on_event: OnEvent | None = None,
+    _suggestions: Suggestions | None = None,
 ) -> FlowResult:
     """A valid flow for a requirement in plain words.
 
@@ -102,9 +107,9 @@ def generate_flow(
         deadline: seconds after which the flow is ended as it stands, complete and valid.
         prior: a flow that the requirement is an instruction to change.
         placeholders: whether what the instance has no step for is left open, as a step that says so.
-        max_tokens: of both stages together, forced tokens included.
+        max_tokens: of both stages together, forced tokens included; outlines that are given up do not count.
         seed, temperature: for sampling; 0 takes the most probable token each time.
-        effort: "fast"; "best" is accepted and does the same for now.
+        effort: "fast"; "best" also samples outlines and fills in the one that is most like all of them.
         n: how many distinct flows; those after the first are sampled and stand in `alternatives`, the most
             probable first.
         on_event: is told of each part as it becomes final.
@@ -129,7 +134,10 @@ def generate_flow(
     chosen = model or default_model()
     ends = time.monotonic() + deadline if deadline is not None else None
     tokens = max_tokens or DEFAULT_TOKENS
-    run = _Run(read, offered, whole, chosen, tokens, seed, temperature, ends, on_event, prior, placeholders)
+    best = effort == "best"
+    run = _Run(
+        read, offered, whole, chosen, tokens, seed, temperature, ends, on_event, prior, placeholders, _suggestions, best
+    )
     for warning in read.warnings:
         run.tell("warning", warning)
     first = run.flow()
@@ -146,7 +154,7 @@ def _more(run: "_Run", first: FlowResult, count: int) -> Iterator[FlowResult]:
         if len(seen) > count:
             return
         seed = (run.seed or 0) + attempt + 1
-        result = replace(run, seed=seed, temperature=run.temperature or 0.8, on_event=None).flow()
+        result = replace(run, seed=seed, temperature=run.temperature or WARMTH, on_event=None, best=False).flow()
         if result.dsl not in seen:
             seen.add(result.dsl)
             yield result
@@ -167,6 +175,8 @@ class _Run:
     on_event: OnEvent | None
     prior: Flow | None = None
     placeholders: bool = False
+    suggestions: Suggestions | None = None
+    best: bool = False
 
     def tell(self, event: str, text: str, **more: Any) -> None:
         if self.on_event is not None:
@@ -220,19 +230,21 @@ class _Run:
         budget = self.max_tokens
         stats = FlowStats()
         while True:
-            decoded = self._decode(prompt, constraint, budget, self._stream())
+            decoded = self._decode(prompt, constraint, budget, None if self.best else self._stream())
             stats = stats.plus(decoded)
-            state = read_outline(decoded.text, start)
-            needed = self._needed(state)
-            written = decoded.stats.output_tokens
-            spare = self.max_tokens - written - sum(needed.values())
+            drawn = self._drawn(decoded, start, stats)
+            spare = self.max_tokens - drawn.written - sum(drawn.needed.values())
             if spare >= 0:
-                close = uncertain(None, decoded.text, decoded.choices)
-                chosen = decisions(None, decoded.text, decoded.choices)
-                return _Drawn(state, needed, written, replace(stats, output_tokens=written), close, chosen)
+                return self._agreed(decoded, drawn, start, constraint) if self.best else drawn
             if budget <= len(shortest):  # as short, but its inputs take more
                 return self._shortest(start, shortest, least, stats)
-            budget = max(len(shortest), min(budget - 1, written - 1, self._room(decoded.text, needed)))
+            budget = max(len(shortest), min(budget - 1, drawn.written - 1, self._room(decoded.text, drawn.needed)))
+
+    def _drawn(self, decoded: Decoded, start: Outline, stats: FlowStats) -> "_Drawn":
+        state, written = read_outline(decoded.text, start), decoded.stats.output_tokens
+        close = uncertain(None, decoded.text, decoded.choices)
+        chosen = decisions(None, decoded.text, decoded.choices)
+        return _Drawn(state, self._needed(state), written, replace(stats, output_tokens=written), close, chosen)
 
     def _room(self, outline: str, needed: Mapping[int | None, int]) -> int:
         """The tokens of as many lines of an outline as the budget takes with the fewest tokens of their inputs."""
@@ -255,9 +267,41 @@ class _Run:
         stats = replace(stats, output_tokens=len(tokens), finish_reason="budget")
         return _Drawn(read_outline(text, start), needed, len(tokens), stats)
 
+    def _agreed(self, first: Decoded, drawn: "_Drawn", start: Outline, constraint: Constraint) -> "_Drawn":
+        """Of an outline and sampled ones the one that is most like all of them (outline FlowSim).
+
+        The least Bayes risk: what the model is sure of is in most of them, what it guesses in few.
+        """
+        sampled = decode_batch(
+            self.model,
+            self._prompts.outline,
+            [Row((), constraint, self.max_tokens, (self.seed or 0) + 1 + i) for i in range(SAMPLES)],
+            temperature=self.temperature or WARMTH,
+            cache=_prefixes(self.model),
+            stop=self._is_over if self.ends is not None else None,
+        )
+        stats = drawn.stats.plus(*sampled)
+        whole = [one for one in sampled if one.stats.finish_reason == "complete"]  # what was cut short has no say
+        found = {first.text: drawn}
+        for one in whole:
+            if one.text not in found:
+                found[one.text] = self._drawn(one, start, drawn.stats)
+        flows = {text: one.state.flow for text, one in found.items()}
+
+        def likeness(text: str) -> float:
+            others = (flows[one.text] for one in (first, *whole))
+            return sum(flow_similarity(flows[text], other, inputs=False) for other in others)
+
+        fitting = [t for t, one in found.items() if one.written + sum(one.needed.values()) <= self.max_tokens]
+        best = max(fitting, key=likeness)
+        if (on_text := self._stream()) is not None:
+            on_text(best)
+        reason = drawn.stats.finish_reason if best == first.text else "complete"
+        return replace(found[best], stats=replace(stats, output_tokens=found[best].written, finish_reason=reason))
+
     @cached_property
     def _prompts(self) -> Prompts:
-        return Prompts(self.model, self.requirement.text, self.instance, self.whole, self.prior)
+        return Prompts(self.model, self.requirement.text, self.instance, self.whole, self.prior, self.suggestions)
 
     @property
     def _spans(self) -> str:

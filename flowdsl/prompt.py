@@ -38,6 +38,7 @@ def outline_messages(requirement: str, names: Suggestions, prior: str = "") -> l
 
     Args:
         prior: the outline that the requirement is an instruction to change.
+        names: what it lists; default: what the search finds.
     """
     system, user = _template("outline")
     content = user.substitute(

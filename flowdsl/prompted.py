@@ -31,9 +31,9 @@ from flowdsl.requirement import forms_of
 from flowdsl.retrieve import Search
 from flowdsl.scope import Scope
 from flowdsl.specialise import NO_INPUTS, inputs_constraint
-from flowdsl.syntax import OutlineLine, parse_lines
 from flowdsl.systems import Answer
 from flowdsl.tables import header_input, owner_of
+from flowdsl.unconstrained import headed
 from grammars.kinds import LISTS, RECORDS
 from grammars.spelling import spell_label, spell_name
 
@@ -167,18 +167,12 @@ class _Asked:
         """Without grammars: what is written is read as far as it can be."""
         outline = _bare(self._complete(outline_prompt(self.requirement, self.instance, self._prior)))
         state, _ = read_dsl(outline, self.instance)
-        scope, lines, at = Scope.of(state, self.instance), [], -1
-        for line in outline.split("\n"):
+        scope, lines = Scope.of(state, self.instance), []
+        for line, at, begins in headed(outline):
             lines.append(line)
-            read, issues = parse_lines(line)
-            head = read[0] if read and not issues else None
-            if not isinstance(head, OutlineLine) or head.form in {"end", "subflow", "input", "output"}:
+            if not begins or at not in state.owners or not _takes(scope, at):
                 continue
-            at += head.form != "trigger"
-            owner = None if head.form == "trigger" else at
-            if (owner is None and state.trigger is None) or at >= len(state.components) or not _takes(scope, owner):
-                continue
-            prompt = inputs_prompt(self.requirement, scope, outline, owner, line)
+            prompt = inputs_prompt(self.requirement, scope, outline, at, line)
             lines += [f"  {text.strip()}" for text in _bare(self._complete(prompt)).split("\n") if ":" in text]
         text = "\n".join(lines) + "\n"
         flow, issues = read_dsl(text, self.instance)

@@ -130,11 +130,16 @@ def _is_wrong(record: Record) -> bool:
 
 def _figures(runs: Sequence[Run]) -> str:
     rows = [[label, *(str(_mean(run.records, name)) for run in runs)] for name, label in MEASURES.items()]
+    rows.append(["structural errors", *(str(Interval.of([float(_is_wrong(r)) for r in run.records])) for run in runs)])
     for name, label in _TOOK.items():
         values = [[r.took[name] for r in run.records if name in r.took] for run in runs]
         if any(values):
-            rows.append([f"{label} a flow", *(f"{sum(v) / len(v):.4g}" if v else "-" for v in values)])
+            rows.append([f"{label} a flow", *(_amount(Interval.of(v)) if v else "-" for v in values)])
     return _table(["figure", *(_cell(run.name) for run in runs)], rows)
+
+
+def _amount(found: Interval) -> str:
+    return f"{found.mean:.4g} [{found.low:.4g}, {found.high:.4g}]"
 
 
 def _differences(runs: Sequence[Run]) -> str:

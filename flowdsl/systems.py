@@ -1,17 +1,18 @@
 """What turns a requirement into a flow, to be judged: models, and rivals that need none.
 
 A system answers pairs one by one. It sees the requirement, the prior flow and the instance, never the
-reference.
+reference; but for one that is told the names that the reference uses, to see what better suggestions would
+be worth.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flowdsl.check import check_flow
 from flowdsl.compile import compile_dsl
@@ -19,11 +20,15 @@ from flowdsl.errors import FlowError
 from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.pairs import Pair
-from flowdsl.retrieve import stems
+from flowdsl.retrieve import Named, Suggestions, stems
+from flowdsl.scope import Scope
 from flowdsl.similarity import flow_similarity
+from flowdsl.tables import header_table
 
 if TYPE_CHECKING:
     from decoding import Model
+
+N = TypeVar("N", bound=Named)
 
 #: A constant flow has at most so many steps; the best is looked for among so many, by so many others.
 _SHORT, _CANDIDATES, _JUDGES = 3, 40, 120
@@ -64,28 +69,71 @@ class System(Protocol):
 
 @dataclass(frozen=True)
 class Generator:
-    """`generate_flow` with some model."""
+    """`generate_flow` with some model.
+
+    Attributes:
+        described: what the model is, as JSON.
+        options: of `generate_flow`.
+        suggestions: see `chosen_names`.
+    """
 
     model: "Model"
     described: Mapping[str, Any]
     options: Mapping[str, Any] = field(default_factory=dict)
+    suggestions: str = "retrieved"
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"system": "generate", **self.described, "options": dict(self.options)}
+        options = dict(self.options) | {"suggestions": self.suggestions}
+        return {"system": "generate", **self.described, "options": options}
 
     def answer(self, pair: Pair, instance: Instance) -> Answer:
         from decoding.errors import DecodingError
         from flowdsl.generate import generate_flow
 
         prior = None if pair.prior is None else compile_dsl(pair.prior, instance)
+        names = chosen_names(self.suggestions, pair, instance)
         try:
-            result = generate_flow(pair.requirement, instance, self.model, prior=prior, **self.options)
+            result = generate_flow(
+                pair.requirement, instance, self.model, prior=prior, _suggestions=names, **self.options
+            )
         except (FlowError, DecodingError) as error:
             return Answer(error=f"{type(error).__name__}: {error}")
         stats = {name: value for name, value in asdict(result.stats).items() if isinstance(value, int | float)}
         answer = Answer.of(result.flow, instance)
         return Answer(result.flow, answer.issues, took=stats)
+
+
+def chosen_names(kind: str, pair: Pair, instance: Instance) -> Suggestions | None:
+    """What the outline prompt lists.
+
+    Args:
+        kind: "retrieved": what the search finds (None); "none": nothing; "perfect": the trigger, the steps and
+            the tables of the reference, in the order of the catalogue, filled up with what the search finds.
+    """
+    from flowdsl.tuned import STEPS, TABLES, TRIGGERS, suggested
+
+    if kind == "retrieved":
+        return None
+    if kind == "none":
+        return Suggestions((), (), ())
+    flow, found = compile_dsl(pair.flow, instance), suggested(instance, pair.requirement)
+    scope = Scope.of(flow, instance)
+    triggers = {flow.trigger.type} if flow.trigger is not None else set()
+    steps = {component.definition for component in flow.components}
+    tables = {table for at in flow.owners if (table := header_table(scope, at)) is not None}
+    return replace(
+        found,
+        triggers=_first(triggers, instance.triggers, found.triggers, TRIGGERS),
+        steps=_first(steps, instance.steps, found.steps, STEPS),
+        tables=_first(tables, instance.tables, found.tables, TABLES),
+    )
+
+
+def _first(names: Collection[str], known: Sequence[N], found: Sequence[N], limit: int) -> tuple[N, ...]:
+    """What has these names, then what was found; more than the limit only if more are named."""
+    wanted = [item for item in known if item.name in names]
+    return tuple([*wanted, *(item for item in found if item.name not in names)][: max(limit, len(wanted))])
 
 
 def adapter_digest(folder: str | Path) -> str | None:

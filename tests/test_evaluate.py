@@ -342,3 +342,24 @@ def test_commands(tmp_path: Path) -> None:
     write_pairs(tmp_path / "empty.jsonl", [])
     done = _flowdsl("run", tmp_path / "empty.jsonl")
     assert done.returncode == 2 and "there are no pairs" in done.stderr
+
+
+def test_all_runs_and_reports(tmp_path: Path) -> None:
+    """A rehearsal with what needs no model; a second one finds everything done."""
+    command = [sys.executable, str(ROOT / "scripts" / "evaluation.py"), "--limit", "3", "--runs", str(tmp_path)]
+    done = subprocess.run([*command, "--only", "nearest", "constant"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "dev-3"
+    assert sorted(path.name for path in folder.iterdir()) == ["constant.jsonl", "nearest.jsonl", "rivals"]
+    assert "| nearest | 3 |" in (folder / "rivals" / "report.md").read_text()
+    before = (folder / "nearest.jsonl").read_bytes()
+    again = subprocess.run([*command, "--only", "nearest"], cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0 and (folder / "nearest.jsonl").read_bytes() == before
+    wrong = subprocess.run([*command, "--only", "nothing"], cwd=tmp_path, capture_output=True, text=True)
+    assert wrong.returncode == 2 and "no run nothing: there are 100-more, 1000-more," in wrong.stderr
+
+
+def test_figures_of_time_have_intervals(runs: list[Run]) -> None:
+    rows = {line.split(" | ")[0]: line for line in markdown(runs, worst=0).splitlines()}
+    assert "| 0.500 [0.360, 0.640] |" in rows["| structural errors"]
+    assert re.search(r"\| [0-9.e-]+ \[[0-9.e-]+, [0-9.e-]+\] \|", rows["| seconds a flow"])
