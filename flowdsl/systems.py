@@ -115,9 +115,10 @@ def chosen_names(kind: str, pair: Pair, instance: Instance) -> Suggestions | Non
 
     if kind == "retrieved":
         return None
+    found = suggested(instance, pair.requirement)
     if kind == "none":
-        return Suggestions((), (), ())
-    flow, found = compile_dsl(pair.flow, instance), suggested(instance, pair.requirement)
+        return replace(found, triggers=(), steps=(), tables=())
+    flow = compile_dsl(pair.flow, instance)
     scope = Scope.of(flow, instance)
     triggers = {flow.trigger.type} if flow.trigger is not None else set()
     steps = {component.definition for component in flow.components}
