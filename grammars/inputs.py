@@ -165,8 +165,11 @@ class _Inputs:
         return self._value(slot, "value", "TEXT", empty, PILL_DEPTH)
 
     def queried(self, slot: Slot) -> str:
-        """A value in a condition or a template, where `^` may not stand."""
-        return self._value(slot, "operand", "QTEXT", True, PILL_DEPTH)
+        """A value in a template, where `^` may not stand; a field that nothing in scope fits can be cleared."""
+        try:
+            return self._value(slot, "operand", "QTEXT", True, PILL_DEPTH)
+        except Empty:
+            return '"\\"\\""'
 
     def _value(self, slot: Slot, prefix: str, text: str, empty: bool, depth: int = COMPARED_DEPTH) -> str:
         name = f"{prefix}{'_e' if empty else ''}{depth}_{self.id('K', slot)[1:]}"
@@ -539,16 +542,8 @@ class _Inputs:
             columns = self.tables.columns(line.table)
             fields = [(literal(spell_name(n)), columns[n]) for n in _usual_first(columns) if n not in risky]
         start = f"set_{self.id('L', line)[1:]}"
-        settable = [(field, slot) for field, slot in fields if self._settable(slot)]
-        self._distinct(start, settable)
+        self._distinct(start, fields)
         return f"{start}_0::0x0"
-
-    def _settable(self, slot: Slot) -> bool:
-        try:
-            self.queried(slot)
-        except Empty:
-            return False
-        return True
 
     def _distinct(self, start: str, fields: Sequence[tuple[str, Slot]]) -> None:
         """Rules for a list of assignments in which no field comes twice.
