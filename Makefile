@@ -1,11 +1,11 @@
-# make setup | demo | test | lint | bench | evaluation
+# make setup | demo | test | lint | data | bench | evaluation
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REQUIREMENT ?= When a user becomes inactive, find the incidents they own and assign them to their manager
 
-.PHONY: setup demo test lint bench evaluation clean
+.PHONY: setup demo test lint data bench evaluation clean
 
 # The stamp says that the packages are those of pyproject.toml and constraints.txt;
 # whether a model is in the cache, its own function knows (and is quick to say).
@@ -31,6 +31,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pairs that models are trained and judged on.
+data: setup
+	$(BIN)/flowdsl data validate data/*.jsonl
+	$(BIN)/flowdsl data stats --strict data/train.jsonl > /dev/null
 
 bench: setup
 	$(BIN)/flowdsl bench

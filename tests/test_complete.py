@@ -19,7 +19,7 @@ from test_sound import vocabulary
 
 from flowdsl.check import check_flow
 from flowdsl.compile import compile_dsl
-from flowdsl.instance import Instance
+from flowdsl.instance import Instance, table_input
 from flowdsl.model import Component, Flow, Trigger
 from flowdsl.scope import PILL, Scope, record_input
 from flowdsl.specialise import input_slots, tables_of
@@ -66,11 +66,17 @@ def _written(line: InputLine, refused: Refusal, flow: Flow, instance: Instance) 
     assert definition is not None
     named = header_input(definition)
     fields = {field.name: field for field in definition.inputs}
+    table, record = table_input(definition.inputs), record_input(definition)
+    if table is not None and record is not None and at is not None and owner.get(table.name) is not None:
+        if owner.get(record.name) is None:
+            between = [field.name for field in definition.inputs]
+            if abs(between.index(table.name) - between.index(record.name)) > 1:
+                yield "a table without a record stands where the record would"
+        elif scope.implied_table(at) != owner.get(table.name):
+            yield "a table other than the one that the record implies"
     if isinstance(line.value, Value):
         if line.name not in slots and named is not None and owner.get(named.name) is None:
             yield "a step that names no table takes no record of an unknown one"
-        if line.name not in slots and fields[line.name].type == "table_name":
-            yield "a table other than the one that the record implies"
         if line.value.form == "pill" and line.name in slots and slots[line.name].slot.kind == "record":
             pill = PILL.fullmatch(line.value.text)
             if pill is not None and at is not None and scope.resolve(pill.group(1), at).table is None:
@@ -136,7 +142,7 @@ def _value(value: Value, depth: int, instance: Instance) -> Iterator[str]:
         yield "no raw values"
     if value.form in {"pill", "text"}:
         for pill in PILL.findall(text):
-            if pill.startswith("inputs.") and not _OPEN.match(pill.removeprefix("inputs.").split(".")[0]):
+            if pill.startswith("inputs.") and not _OPEN.fullmatch(pill.removeprefix("inputs.").split(".")[0]):
                 yield "declared names are lower-case words"
             if pill.count(".") - 1 > (3 if instance.is_open else depth):
                 yield "columns in a pill"
