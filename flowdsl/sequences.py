@@ -24,10 +24,10 @@ from flowdsl.instance import Instance, Step, Table, TriggerType
 from flowdsl.model import Flow
 from flowdsl.outline import pieces
 from flowdsl.pairs import Pair, instance_for
-from flowdsl.renaming import any_renaming
 from flowdsl.retrieve import Suggestions
 from flowdsl.scope import Scope
 from flowdsl.specialise import input_slots
+from flowdsl.spellings import any_spelling
 from flowdsl.tables import header_table, owner_of
 from flowdsl.tags import Tags
 from flowdsl.tuned import STEPS, TABLES, TRIGGERS, inputs_prompt, outline_prompt, suggested
@@ -84,13 +84,13 @@ class Variation:
         missing: how often what the flow needs is left out of the suggestions.
         shuffled: how often they come in any order.
         steps: how many steps' inputs are trained at most.
-        renamed: how often the names of the catalogue are others.
+        respelled: how often the names of the catalogue are spelled in another style.
     """
 
     missing: float = 0.1
     shuffled: float = 0.3
     steps: int = 3
-    renamed: float = 0.25
+    respelled: float = 0.25
 
 
 def token_sequence(
@@ -105,10 +105,10 @@ def token_sequence(
     instance = instance_for(pair.instance)
     flow, prior = pair.compiled(), pair.compiled_prior()
     names = varied(_suggested(pair.requirement, instance), flow, instance, rng, variation)
-    rename = any_renaming(rng, variation.renamed)
+    spelled = any_spelling(rng, variation.respelled)
     changed = outline_text(prior, instance) if prior is not None else ""
-    prompt = [*bos, *vocabulary.encode(rename(outline_prompt(pair.requirement, names, changed)))]
-    outline = [token for piece in pieces(rename(outline_text(flow, instance))) for token in vocabulary.encode(piece)]
+    prompt = [*bos, *vocabulary.encode(spelled(outline_prompt(pair.requirement, names, changed)))]
+    outline = [token for piece in pieces(spelled(outline_text(flow, instance))) for token in vocabulary.encode(piece)]
     loops = Scope.of(flow, instance).item_tables
     scope = Scope.of(flow, instance, loops)
     bare = without_inputs(flow, instance, flow.owners)
@@ -124,7 +124,7 @@ def token_sequence(
         had = lines_before(prior, known, instance, loops, at) if prior is not None else []
         written = "".join(f"{line}\n" for line in input_lines(scope, at))
         asks = inputs_prompt(pair.requirement, before, at, had)
-        steps.append((vocabulary.encode(rename(asks)), vocabulary.encode(rename(written))))
+        steps.append((vocabulary.encode(spelled(asks)), vocabulary.encode(spelled(written))))
     return TokenSequence.of(prompt, outline, steps, vocabulary.eos[0])
 
 

@@ -1,8 +1,8 @@
-"""Other names for the same things, so that a model reads names instead of remembering them.
+"""Other spellings of names, so that a model is tuned to read names instead of remembering them.
 
-An installation may call its steps `sendEmail`, `u_send_email` or `snd_emil`. What a model is tuned on is
-renamed as a whole, one style each time: a name is another one in the suggestions, the outline and the
-inputs alike, and in a requirement that says it.
+An installation may call its steps `sendEmail`, `u_send_email` or `snd_eml`. The text that a model is tuned on
+is respelled as a whole, in one style each time: in the suggestions, the outline and the inputs alike, and in
+a requirement that says a name. (`renamed` gives a whole instance other names, to judge a model.)
 
 >>> camel('Steps: send_email\\n"mail" send_email\\nto: {{1.assigned_to.email}}')
 'Steps: sendEmail\\n"mail" sendEmail\\nto: {{1.assignedTo.email}}'
@@ -14,16 +14,16 @@ import random
 import re
 from collections.abc import Callable
 
-#: Renames all names in a text.
-Renaming = Callable[[str], str]
+#: Spells all names in a text anew.
+Spelling = Callable[[str], str]
 
 _NAME = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 _VOWEL = re.compile(r"(?<=[a-z])[aeiou]")
 PREFIXES = ("u", "x", "x_acme", "my", "app", "core")
 
 
-def any_renaming(rng: random.Random, share: float) -> Renaming:
-    """A renaming for a share of the calls; otherwise one that leaves the text as it is."""
+def any_spelling(rng: random.Random, share: float) -> Spelling:
+    """Another spelling for a share of the calls; otherwise the one that leaves the text as it is."""
     if rng.random() >= share:
         return lambda text: text
     prefix = rng.choice(PREFIXES)
