@@ -1,4 +1,4 @@
-"""The plots of a report, as SVG. Needs matplotlib (the extra `bench`)."""
+"""The plots of a report and of a training run, as SVG. Needs matplotlib (the extra `bench`)."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +9,31 @@ from flowdsl.intervals import Interval
 from flowdsl.records import Run
 
 _WIDE = 7.5
+
+
+def loss_plot(log: Sequence[Mapping[str, float]]) -> str | None:
+    """SVG text of the loss and the rate of a training run over its steps; None without matplotlib.
+
+    Args:
+        log: the lines of its ``log.jsonl``, each with step, loss (nats a token) and rate.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    with rc_context({"svg.hashsalt": "flowdsl", "font.size": 9, "axes.spines.top": False}):
+        figure = Figure(figsize=(_WIDE, 3.4), layout="constrained")
+        left = figure.add_subplot()
+        right = left.twinx()
+        steps = [line["step"] for line in log]
+        left.plot(steps, [line["loss"] for line in log], color="C0")
+        right.plot(steps, [line["rate"] for line in log], color="C1", linewidth=0.8)
+        left.set(xlabel="step", ylabel="loss, nats a token", ylim=(0, None))
+        right.set(ylabel="learning rate", ylim=(0, None))
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
 
 
 def plots(runs: Sequence[Run]) -> dict[str, str]:

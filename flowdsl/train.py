@@ -8,6 +8,7 @@ when it is started again.
     flowdsl.json       that prompts are the short ones of `flowdsl.tuned`, and where the adapter comes from
     state.pt           optimiser, step and random state, for going on
     log.jsonl          a line each `LOG_EVERY` steps: step, minutes, tokens, loss, rate
+    loss.svg           the same as a picture (with matplotlib)
 """
 
 import hashlib
@@ -29,6 +30,7 @@ from flowdsl.ask import prompt_start
 from flowdsl.errors import UsageError
 from flowdsl.files import write_whole
 from flowdsl.pairs import Pair
+from flowdsl.plots import loss_plot
 from flowdsl.sequences import IGNORED, TokenSequence, token_sequence
 from flowdsl.tuned import STYLE
 
@@ -129,6 +131,14 @@ def train(
             saved = time.monotonic()
     minutes = done_minutes + (time.monotonic() - started) / 60
     _save(folder, network, optimizer, step, minutes, rng, model, recipe, pairs)
+    _draw(folder)
+
+
+def _draw(folder: Path) -> None:
+    log = folder / "log.jsonl"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    if lines and (picture := loss_plot([json.loads(line) for line in lines])) is not None:
+        write_whole(folder / "loss.svg", picture)
 
 
 def sequence_loss(network: Any, sequence: TokenSequence) -> torch.Tensor:
