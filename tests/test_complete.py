@@ -174,6 +174,8 @@ def _clauses(clauses: tuple[Clause, ...], table: str | None, instance: Instance)
         if len(set(classes)) < len(classes):
             yield "open names that are set together begin differently"
     columns = tables_of(instance).columns(table) if table is not None and not instance.is_open else {}
+    if len(columns) > 62 and len(clauses) > 3 and clauses[-1].join == ",":
+        yield "three fields beyond the usual ones in a template of a wide table"
     for clause in clauses:
         compared = isinstance(clause.left, str)
         if compared and clause.left.count(".") - 1 > COMPARED_DEPTH:
