@@ -154,6 +154,10 @@ def _items(draft: Draft, data: Mapping[str, Any]) -> None:
         for item in items:
             if isinstance(item, Mapping) and _is_text(item.get("name")) and _is_text(item.get("type")):
                 reference = item.get("reference")
+                if reference is not None and not _is_text(reference):
+                    draft.problem(
+                        "syntax", f"the table of {item['name']!r} is {_name(reference)}, not a string", "flow"
+                    )
                 read.append(
                     Item(
                         name=item["name"],

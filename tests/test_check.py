@@ -343,6 +343,13 @@ def test_junk_never_raises(drawn: tuple[Instance, Any]) -> None:
     assert all(isinstance(issue.where, int) or issue.where in {"trigger", "flow"} for issue in issues)
 
 
+@pytest.mark.parametrize("reference", [7, True, [], {"a": 1}, "\ud800"])
+def test_the_table_of_a_declared_item_is_text(reference: Any, servicenow: Instance) -> None:
+    items = {"items": [{"name": "who", "type": "reference", "reference": reference}]}
+    subflow = {"trigger": None, "inputs": items, "outputs": {"items": []}, "components": []}
+    assert ("syntax", "flow") in found(subflow, servicenow)
+
+
 @given(instances_with_junk())
 def test_what_has_no_issue_is_a_flow(drawn: tuple[Instance, Any]) -> None:
     """No issue means: it can be read, written as DSL and compiled to the same flow.

@@ -231,7 +231,7 @@ def test_corpus_comes_out(instance: str, requirement: str, text: str, name: str)
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 
 
-@settings(max_examples=10_000 if THOROUGH else 60)
+@settings(max_examples=10_000 if THOROUGH else 40)
 @given(instances_with_flows(canonical=True), st.sampled_from(["smollm2", "nemo"]), st.integers(0, 99))
 def test_valid_flows_come_out(drawn: Drawn, name: str, seed: int) -> None:
     instance, data = drawn
