@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,6 +78,14 @@ class Lane:
         if self._at is None:
             return [*self.prompt, *output]
         return list(output[self._depth :])
+
+    def ahead(self) -> Iterator[Node]:
+        """The drafts that hang on the last token that was read."""
+        nodes = [] if self._at is None else list(self._at.children.values())
+        while nodes:
+            node = nodes.pop()
+            yield node
+            nodes += node.children.values()
 
     def grow(self, certain: list[Node], drafted: int) -> None:
         """Take over what was read: the nodes of the pending tokens, and how many drafts hang on the last."""

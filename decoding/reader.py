@@ -98,7 +98,7 @@ class PackedReader:
         self.held = len(self.prefix)
 
     def read(self, jobs: Sequence[Job]) -> None:
-        self._compact()
+        self._compact([job.lane for job in jobs])
         tokens: list[int] = []
         positions: list[int] = []
         blocks: list[Block] = []
@@ -148,15 +148,22 @@ class PackedReader:
         """Leave the prefix for later calls."""
         prefixes.keep(self.model.network, self.prefix, self.store.copy(np.arange(self.held)))
 
-    def _compact(self) -> None:
-        """Give up the slots of drafts that did not come, and of rows that have ended."""
-        live = np.sort(np.array([slot for lane in self.lanes for slot in lane.slots], dtype=np.int64))
+    def _compact(self, reading: Sequence[Lane]) -> None:
+        """Give up the slots of drafts that did not come, and of rows that have ended.
+
+        Drafts of rows that are not read now may still come.
+        """
+        ahead = [node for lane in self.lanes if lane not in reading for node in lane.ahead()]
+        slots = [*(slot for lane in self.lanes for slot in lane.slots), *(node.slot for node in ahead)]
+        live = np.sort(np.array(slots, dtype=np.int64))
         if self.held + len(live) == self.store.used:
             return
         live = np.concatenate([np.arange(self.held), live])
         self.store.compact(live)
         for lane in self.lanes:
             lane.slots = np.searchsorted(live, lane.slots).tolist()
+        for node in ahead:
+            node.slot = int(np.searchsorted(live, node.slot))
 
     def _pass(
         self,

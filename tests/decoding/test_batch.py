@@ -1,6 +1,7 @@
 """A batch gives what its rows give alone, whatever their lengths, and reads their prefix once."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -139,6 +140,24 @@ def test_long_prompts_of_rows_are_read_in_several_passes(tiny: Model) -> None:
     rows = [Row(tuple(range(5 + index, 105 + index)), GRAMMARS["subset"], 20) for index in range(4)]
     batch = decode_batch(tiny, PREFIX, rows)
     assert told(batch) == told(loop(tiny, PREFIX, rows))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_drafts_wait_while_other_prompts_are_read(precise: Model, share: float) -> None:
+    """Guesses that were read with a row's prompt are right still when those of others have been read after it."""
+    rows = [Row(tuple(range(5 + index, 95 + index)), FLOW, 40 + index) for index in range(7)]
+    alone = loop(precise, PREFIX, rows)
+
+    def hinted(row: Row, text: str) -> Row:
+        end = int(len(text) * share)
+        return replace(row, constraint=replace(row.constraint, drafts=lambda written: [text[len(written) : end]]))
+
+    guessed = [hinted(row, one.text) for row, one in zip(rows, alone, strict=True)]
+    batch = decode_batch(precise, PREFIX, guessed, width=64)
+    assert told(batch) == told(alone)
+    assert sum(one.stats.accepted_tokens for one in batch) > 0
+    for one, other in zip(batch, alone, strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
 
 
 def test_events_come_in_time(tiny: Model) -> None:
