@@ -27,7 +27,7 @@ _GREETING = re.compile(
     re.IGNORECASE,
 )
 _QUESTION = re.compile(
-    r"(what|who|whose|why|when|where|which|how|is|are|was|were|do|does|did|am|should|would|will|has|have)\b[^.!]*\?",
+    r"(?!(would|will) you\b)(what|who|whose|why|when|where|which|how|is|are|was|were|do|does|did|am|should|would|will|has|have)\b[^.!]*\?",
     re.IGNORECASE,
 )
 _THOUGHT = re.compile(r"(i|we|it|life|this|that|you)\b(?! (want|need|would like|must|have to)\b)", re.IGNORECASE)
@@ -66,8 +66,8 @@ def read_requirement(raw: str, vocabulary: frozenset[str] = frozenset()) -> Requ
     """The requirement in a text.
 
     Args:
-        vocabulary: lower-case words of the instance's steps: a text that uses none of them and no
-            common verb of work is not a requirement.
+        vocabulary: lower-case words of the instance's steps: a text of three words or fewer that uses none
+            of them and no common verb of work is not a requirement.
 
     Raises:
         InvalidRequirement: empty, too long, or no workflow requirement.
@@ -110,7 +110,7 @@ def _asks_for_work(text: str, vocabulary: frozenset[str], english: bool) -> bool
     known = [word for word in words if word in vocabulary or _stem(word) & (_ACTS | vocabulary)]
     if _QUESTION.fullmatch(text) or (_THOUGHT.match(text) and len(known) < 2):
         return False
-    return len(words) > 1 and bool(known)
+    return len(words) > 1 and (bool(known) or len(words) > 3)
 
 
 def _stem(word: str) -> set[str]:
