@@ -412,7 +412,13 @@ def test_errors_are_one_line_with_their_code(dsl: Path, monkeypatch: pytest.Monk
 
 def test_interrupted() -> None:
     command = [sys.executable, "-m", "flowdsl", "check", "-"]
-    running = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    running = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )
     time.sleep(3)  # it waits for its input by then
     running.send_signal(signal.SIGINT)
     assert running.wait(300) == 130
