@@ -27,7 +27,8 @@ _GREETING = re.compile(
     re.IGNORECASE,
 )
 _QUESTION = re.compile(
-    r"(?!(would|will) you\b)(what|who|whose|why|when|where|which|how|is|are|was|were|do|does|did|am|should|would|will|has|have)\b[^.!]*\?",
+    r"(?!(would|will) you\b)"
+    r"(what|who|whose|why|when|where|which|how|is|are|was|were|do|does|did|am|should|would|will|has|have)\b[^.!]*\?",
     re.IGNORECASE,
 )
 _THOUGHT = re.compile(r"(i|we|it|life|this|that|you)\b(?! (want|need|would like|must|have to)\b)", re.IGNORECASE)
