@@ -12,7 +12,11 @@ from flowdsl.outline import Limits, Outline, read_outline
 from flowdsl.pairs import instance_for
 from flowdsl.requirement import forms_of
 
-ASKED = "When the front door opens at night, turn on the hall light and text me"
+#: Not easy, so that what is sampled differs.
+ASKED = (
+    "if it rains tomorrow or the wind is strong close everything that is open, otherwise water the garden and "
+    "let everybody know"
+)
 
 
 @pytest.fixture(scope="module")
