@@ -25,8 +25,7 @@ from flowdsl import Flow, FlowError, Instance, check_flow
 from flowdsl.outline import Limits, Outline, read_outline
 from flowdsl.pairs import instance_for
 from flowdsl.requirement import forms_of
-from flowdsl.specialise import input_slots, inputs_constraint
-from flowdsl.tables import owner_of
+from flowdsl.specialise import inputs_constraint, is_asked
 
 Case = tuple[str, Flow]
 
@@ -130,7 +129,7 @@ def _write(
     )
     outlines.append(_written(words, start.constraint(), outline, begun))
     scope = read_outline(outline, start).scope()
-    asked = [at for at in flow.owners if owner_of(scope, at)[1] is not None and input_slots(scope, at)]
+    asked = [at for at in flow.owners if is_asked(scope, at)]
     for at, text in zip(asked, rest, strict=True):
         begun = time.perf_counter()
         inputs.append(_written(words, inputs_constraint(scope, at), text, begun))

@@ -13,8 +13,7 @@ from decoding import Decoded, Model
 from flowdsl import Flow, FlowResult, Instance, generate_flow
 from flowdsl.decompile import input_lines, outline_text
 from flowdsl.scope import Scope
-from flowdsl.specialise import input_slots
-from flowdsl.tables import owner_of
+from flowdsl.specialise import is_asked
 
 
 @dataclass
@@ -51,6 +50,6 @@ def run(requirement: str, instance: Instance, model: Model, flow: Flow | None) -
 def stage_texts(flow: Flow, instance: Instance) -> list[str]:
     """What a model writes for a flow: the outline, then the inputs of the trigger and of each step that has any."""
     scope = Scope.of(flow, instance, Scope.of(flow, instance).item_tables)
-    asked = [at for at in flow.owners if owner_of(scope, at)[1] is not None and input_slots(scope, at)]
+    asked = [at for at in flow.owners if is_asked(scope, at)]
     inputs = ["".join(f"{line}\n" for line in input_lines(scope, at)) for at in asked]
     return [outline_text(flow, instance), *inputs]

@@ -94,13 +94,13 @@ class PrefixCache:
             raise DecodeError("a PrefixCache serves one model: make another for this one")
 
 
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """The number of leading items two sequences share.
+def common_prefix(*sequences: Sequence[int]) -> int:
+    """The number of leading items that all sequences share; 0 without any.
 
-    >>> common_prefix([1, 2, 3], [1, 2, 4, 5])
-    2
+    >>> common_prefix([1, 2, 3], [1, 2, 4, 5]), common_prefix([1, 2], [1, 2, 3], [1])
+    (2, 1)
     """
-    for index, (left, right) in enumerate(zip(first, second, strict=False)):
-        if left != right:
+    for index, items in enumerate(zip(*sequences, strict=False)):
+        if items.count(items[0]) < len(items):
             return index
-    return min(len(first), len(second))
+    return min(map(len, sequences), default=0)

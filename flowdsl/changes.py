@@ -107,7 +107,7 @@ def kept(prior: Flow, flow: Flow, instance: Instance, loops: Mapping[int, str | 
             taken.append(at)
     while taken:
         wrong = {issue.where for issue in check_flow(filled, instance)}
-        bad = [at for at in taken if ("trigger" if at is None else filled.components[at].order) in wrong]
+        bad = [at for at in taken if filled.where(at) in wrong]
         if not bad:
             break
         for at in bad:

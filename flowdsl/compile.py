@@ -335,8 +335,7 @@ def fill(flow: Flow, at: int | None, text: str, instance: Instance, loops: Mappi
     lines = [line for line in read if isinstance(line, InputLine)]
 
     def problem(kind: str, message: str, line: InputLine) -> None:
-        where = "trigger" if at is None else flow.components[at].order
-        issues.append(FlowIssue(kind, message, where, line.name, None, *line.at))
+        issues.append(FlowIssue(kind, message, flow.where(at), line.name, None, *line.at))
 
     scope = None
     for _ in range(2):

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from flowdsl.errors import UsageError
 from flowdsl.instance import Field, Instance, Step
-from flowdsl.pairs import Pair
+from flowdsl.pairs import CHECKOUT, Pair
 from flowdsl.systems import Answer, System
 from grammars.kinds import kind_of
 
 _LONGEST = 100
-_FOLDER = Path(__file__).resolve().parent.parent / "data" / "instances"
+_FOLDER = CHECKOUT / "data" / "instances"
 _VENDORS = tuple(
     "Alder Birch Cedar Damson Elder Fir Gorse Hazel Ivy Juniper Kapok Larch Maple Nutmeg Oak Pine Quince Rowan "
     "Sorrel Teak Upas Viburnum Willow Yew Zelkova".split()

@@ -65,18 +65,13 @@ class Benchmark:
 
 
 def catalogue_instance(catalogue: Sequence[Mapping[str, Any]], name: str = NAME) -> Instance:
-    """The instance of a catalogue, see `catalogue_json`."""
-    return Instance.from_json(catalogue_json(catalogue, name))
-
-
-def catalogue_json(catalogue: Sequence[Mapping[str, Any]], name: str = NAME) -> dict[str, Any]:
-    """The JSON of the instance of a catalogue: each activity is a step of its name, without inputs.
+    """The instance of a catalogue: each activity is a step of its name, without inputs.
 
     The catalogue says nothing of outputs, so each gives one record and many; there are no tables, and
     fields are open names. One step more is `user_task`, for what a person does.
 
-    >>> data = catalogue_json([{"id": "Box_File__3_0_0__create_File", "description": "Create a file in Box"}])
-    >>> [(step["name"], step["label"]) for step in data["steps"]]
+    >>> instance = catalogue_instance([{"id": "Box_File__3_0_0__create_File", "description": "Create a file in Box"}])
+    >>> [(step.name, step.label) for step in instance.steps]
     [('Box_File__3_0_0__create_File', 'Box File create'), ('user_task', 'User task')]
     """
     outputs = [
@@ -98,7 +93,9 @@ def catalogue_json(catalogue: Sequence[Mapping[str, Any]], name: str = NAME) -> 
         "inputs": [task],
         "outputs": outputs,
     })  # fmt: skip
-    return {"name": name, "label": "Flow-Bench", "attribution": "IBM Flow-Bench, Apache-2.0", "steps": steps}
+    return Instance.from_json(
+        {"name": name, "label": "Flow-Bench", "attribution": "IBM Flow-Bench, Apache-2.0", "steps": steps}
+    )
 
 
 def step_name(activity: str) -> str:

@@ -349,7 +349,7 @@ class _Run:
             constraint = self._constraint(scope, at)
             if constraint.grammar != NO_INPUTS:
                 rows[at] = prompts.inputs(flow, state.loops, at), constraint
-        shared = _shared([prompt for prompt, _ in rows.values()])
+        shared = common_prefix(*(prompt for prompt, _ in rows.values()))
         decoded = decode_batch(
             self.model,
             next(iter(rows.values()))[0][:shared] if rows else [],
@@ -393,7 +393,7 @@ class _Run:
 
     def _told(self, filled: "_Filled", at: int | None, decoded: Decoded) -> "_Filled":
         """Tells the inputs of a step; adds what was chosen in them, and what nearly went another way."""
-        where = "trigger" if at is None else filled.flow.components[at].order
+        where = filled.flow.where(at)
         self.tell("inputs", decoded.text, where=where)
         close = uncertain(where, decoded.text, decoded.choices)
         chosen = decisions(where, decoded.text, decoded.choices)
@@ -433,11 +433,6 @@ class _Run:
                 self.tell("trigger" if line.startswith("ON ") else "step", line)
 
         return on_text
-
-
-def _shared(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all prompts begin with."""
-    return min((common_prefix(prompts[0], prompt) for prompt in prompts), default=0)
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,10 @@ class Flow(_Frozen):
             raise KeyError("a flow without a trigger")
         return self.components[at] if at is not None else self.trigger  # type: ignore[return-value]
 
+    def where(self, at: int | None) -> int | str:
+        """What issues call it: "trigger", or the order of the step at this index."""
+        return "trigger" if at is None else self.components[at].order
+
     def component(self, order: int) -> Component:
         """The component with this order; KeyError if there is none."""
         for item in self.components:

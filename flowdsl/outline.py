@@ -286,7 +286,7 @@ class Outline:
                 words["CATCH"] = None
             if top.is_kind("IF", "ELSEIF") and room >= 2:
                 words["ELSE"] = None
-                if self._next_reach().pills:
+                if self.next_reach().pills:
                     words["ELSEIF"] = None
             if top.is_kind("PARALLEL_BRANCH") and (room >= 2 or not self._may_end()):
                 words["BRANCH"] = None
@@ -306,11 +306,12 @@ class Outline:
             del words["STOP"]
         return words
 
-    def _next_reach(self) -> Reach:
+    def next_reach(self) -> Reach:
+        """What the next step could refer to."""
         return Reach.of(self.instance, self._next_scope().sources(len(self.components)))
 
     def _logic_words(self, room: int) -> dict[str, tuple[str, ...] | None]:
-        reach = self._next_reach()
+        reach = self.next_reach()
         words: dict[str, tuple[str, ...] | None] = {}
         around = [self.components[order - 1] for order in reversed(self.stack)]
         kinds = [component.definition for component in around]
@@ -339,7 +340,7 @@ class Outline:
         return words | {"TIMER": None}
 
     def _step_words(self) -> dict[str, tuple[str, ...] | None]:
-        reach = self._next_reach()
+        reach = self.next_reach()
         any_table = self._tables(tuple(self.instance.table_by_name))
         own_tables = tuple(map(spell_name, reach.tables(self.instance)))  # of an open instance, too
         words: dict[str, tuple[str, ...] | None] = {}
@@ -361,7 +362,7 @@ class Outline:
 
     def _table_optional(self, word: str) -> bool:
         if word == "FOREACH":
-            return None in self._next_reach().lists
+            return None in self.next_reach().lists
         step = self._step(word)
         return step is not None and table_is_optional(step)
 

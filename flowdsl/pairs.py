@@ -25,7 +25,7 @@ ORIGINS = ("written", "composed", "paraphrased")
 SPLITS = ("train", "dev", "test", "ood")
 
 #: The checkout that the package was imported from, if it was.
-_CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 class InvalidPairs(FlowError):
@@ -133,7 +133,7 @@ def instance_for(name: str) -> Instance:
     """
     if name in bundled_instances():
         return Instance.load(name)
-    for root in dict.fromkeys((_CHECKOUT, Path.cwd())):
+    for root in dict.fromkeys((CHECKOUT, Path.cwd())):
         for folder in ("data/instances", "examples"):
             path = root / folder / f"{name}.json"
             if path.parent == root / folder and path.is_file():

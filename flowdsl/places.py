@@ -15,10 +15,9 @@ from functools import cached_property
 from decoding import Constraint, Matcher, Vocabulary, compile_grammar
 from flowdsl.instance import Field, Instance, Step, TriggerType
 from flowdsl.logic import LOGIC
-from flowdsl.model import Component
 from flowdsl.outline import Outline, read_outline
 from flowdsl.reach import Reach
-from flowdsl.scope import Scope, record_input
+from flowdsl.scope import record_input
 from flowdsl.specialise import trigger_tables
 from flowdsl.tables import header_input, record_is_needed
 from grammars.kinds import LISTS, RECORDS, kind_of
@@ -192,12 +191,7 @@ class Places:
     def _reach(self, outline: Outline) -> Reach:
         """What the next step could refer to."""
         if id(outline) not in self._reaches:
-            block = outline.stack[-1] if outline.stack else None
-            ahead = Component(definition="", order=len(outline.components) + 1, block=block)
-            flow = outline.flow.model_copy(update={"components": (*outline.components, ahead)})
-            scope = Scope.of(flow, self.instance, outline.loops)
-            reach = Reach.of(self.instance, scope.sources(len(outline.components)))
-            self._reaches[id(outline)] = outline, reach
+            self._reaches[id(outline)] = outline, outline.next_reach()
         return self._reaches[id(outline)][1]
 
 

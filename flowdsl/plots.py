@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from flowdsl.features import FEATURES
@@ -17,13 +18,8 @@ def loss_plot(log: Sequence[Mapping[str, float]]) -> str | None:
     Args:
         log: the lines of its ``log.jsonl``, each with step, loss (nats a token) and rate.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
-    with rc_context({"svg.hashsalt": "flowdsl", "font.size": 9, "axes.spines.top": False}):
-        figure = Figure(figsize=(_WIDE, 3.4), layout="constrained")
+
+    def draw(figure: Any) -> bool:
         left = figure.add_subplot()
         right = left.twinx()
         steps = [line["step"] for line in log]
@@ -31,9 +27,10 @@ def loss_plot(log: Sequence[Mapping[str, float]]) -> str | None:
         right.plot(steps, [line["rate"] for line in log], color="C1", linewidth=0.8)
         left.set(xlabel="step", ylabel="loss, nats a token", ylim=(0, None))
         right.set(ylabel="learning rate", ylim=(0, None))
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
+        right.spines["right"].set_visible(True)
+        return True
+
+    return _svg(draw)
 
 
 def plots(runs: Sequence[Run]) -> dict[str, str]:
@@ -41,26 +38,30 @@ def plots(runs: Sequence[Run]) -> dict[str, str]:
 
     The same runs give the same text.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        return {}
-    drawn: dict[str, str] = {}
-    makers: Mapping[str, Callable[[Any, Sequence[Run]], bool]] = {
+    makers: Mapping[str, Callable[..., bool]] = {
         "figures": _figures,
         "features": _features,
         "steps": _steps,
         "seconds": _seconds,
     }
+    drawn = {name: _svg(partial(make, runs=runs)) for name, make in makers.items()}
+    return {name: text for name, text in drawn.items() if text is not None}
+
+
+def _svg(draw: Callable[[Any], bool]) -> str | None:
+    """The SVG text of what is drawn on a figure; None if there is nothing to draw, or no matplotlib."""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
     with rc_context({"svg.hashsalt": "flowdsl", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        for name, make in makers.items():
-            figure = Figure(figsize=(_WIDE, 3.4), layout="constrained")
-            if make(figure, runs):
-                file = io.StringIO()
-                figure.savefig(file, format="svg", metadata={"Date": None})
-                drawn[name] = file.getvalue()
-    return drawn
+        figure = Figure(figsize=(_WIDE, 3.4), layout="constrained")
+        if not draw(figure):
+            return None
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
 
 
 def _grouped(axes: Any, runs: Sequence[Run], rows: Sequence[tuple[str, Sequence[Interval]]]) -> None:

@@ -211,9 +211,9 @@ class Search:
         named = resolve_tags(requirement, self.instance) if tags is None else tags
         text = named.text if tags is None else requirement
         return Suggestions(
-            tuple(_first(named.triggers, self.triggers(text, triggers), triggers)),
-            tuple(_first(named.steps, self.steps(text, steps), steps)),
-            tuple(_first(named.tables, self.tables(text, tables), tables)),
+            named_first(named.triggers, self.triggers(text, triggers), triggers),
+            named_first(named.steps, self.steps(text, steps), steps),
+            named_first(named.tables, self.tables(text, tables), tables),
             logic(text),
             self.unmatched(text),
         )
@@ -388,10 +388,10 @@ def _elsewhere() -> tuple[Step, ...]:
     return tuple(Step(name=f"elsewhere {number}", label=line) for number, line in enumerate(lines))
 
 
-def _first(named: Sequence[N], best: list[N], limit: int) -> list[N]:
+def named_first(named: Sequence[N], best: Sequence[N], limit: int) -> tuple[N, ...]:
     """The named items, then the best others; more than the limit only if more are named."""
     names = {item.name for item in named}
-    return [*named, *(item for item in best if item.name not in names)][: max(limit, len(named))]
+    return (*named, *(item for item in best if item.name not in names))[: max(limit, len(named))]
 
 
 def with_reserve(best: list[N], reserve: Sequence[N], limit: int) -> list[N]:

@@ -26,11 +26,10 @@ from flowdsl.outline import pieces
 from flowdsl.pairs import Pair, instance_for
 from flowdsl.retrieve import Suggestions
 from flowdsl.scope import Scope
-from flowdsl.specialise import input_slots
+from flowdsl.specialise import is_asked
 from flowdsl.spellings import any_spelling
-from flowdsl.tables import header_table, owner_of
 from flowdsl.tags import Tags
-from flowdsl.tuned import STEPS, TABLES, TRIGGERS, inputs_prompt, outline_prompt, suggested
+from flowdsl.tuned import STEPS, TABLES, TRIGGERS, inputs_prompt, outline_prompt, suggested, used
 
 #: Not predicted.
 IGNORED = -100
@@ -114,11 +113,7 @@ def token_sequence(
     bare = without_inputs(flow, instance, flow.owners)
     known = kept(prior, bare, instance, loops) if prior is not None else bare
     before = Scope.of(known, instance, loops)
-    asked = [
-        at
-        for at in flow.owners
-        if known.owner(at) == bare.owner(at) and owner_of(scope, at)[1] is not None and input_slots(before, at)
-    ]
+    asked = [at for at in flow.owners if known.owner(at) == bare.owner(at) and is_asked(before, at)]
     steps = []
     for at in sorted(rng.sample(asked, min(len(asked), variation.steps)), key=flow.owners.index):
         had = lines_before(prior, known, instance, loops, at) if prior is not None else []
@@ -138,21 +133,12 @@ def _suggested(requirement: str, instance: Instance) -> Suggestions:
 
 def varied(names: Suggestions, flow: Flow, instance: Instance, rng: random.Random, variation: Variation) -> Suggestions:
     """Suggestions as a model may meet them: complete most of the time, in an order that says little."""
-    scope = Scope.of(flow, instance)
-    triggers = {flow.trigger.type} if flow.trigger is not None else set()
-    steps = {component.definition for component in flow.components}
-    tables = {table for at in flow.owners if (table := header_table(scope, at)) is not None}
-    if rng.random() < variation.missing:
-        triggers, steps, tables = set(), set(), set()
-
-    known_triggers = [trigger for trigger in instance.triggers if trigger.name in triggers]
-    known_steps = [step for step in instance.steps if step.name in steps]
-    known_tables = [table for table in instance.tables if table.name in tables]
+    wanted = used(flow, instance) if rng.random() >= variation.missing else Suggestions((), (), ())
     return replace(
         names,
-        triggers=_mixed(names.triggers, known_triggers, TRIGGERS, rng, variation),
-        steps=_mixed(names.steps, known_steps, STEPS, rng, variation),
-        tables=_mixed(names.tables, known_tables, TABLES, rng, variation),
+        triggers=_mixed(names.triggers, wanted.triggers, TRIGGERS, rng, variation),
+        steps=_mixed(names.steps, wanted.steps, STEPS, rng, variation),
+        tables=_mixed(names.tables, wanted.tables, TABLES, rng, variation),
     )
 
 

@@ -167,6 +167,11 @@ def input_slots(scope: Scope, at: int | None) -> list[Line]:
     return lines
 
 
+def is_asked(scope: Scope, at: int | None) -> bool:
+    """Whether there is anything to write for a step: it is known, and has inputs beside its table."""
+    return owner_of(scope, at)[1] is not None and bool(input_slots(scope, at))
+
+
 def _line(scope: Scope, at: int | None, field: Field, definition: Step | TriggerType) -> Line:
     kind = kind_of(field.type)
     if field.type == "step" and at is not None:

@@ -7,12 +7,12 @@ be worth.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flowdsl.check import check_flow
 from flowdsl.compile import compile_dsl
@@ -20,15 +20,11 @@ from flowdsl.errors import FlowError
 from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.pairs import Pair
-from flowdsl.retrieve import Named, Suggestions, stems
-from flowdsl.scope import Scope
+from flowdsl.retrieve import Suggestions, named_first, stems
 from flowdsl.similarity import flow_similarity
-from flowdsl.tables import header_table
 
 if TYPE_CHECKING:
     from decoding import Model
-
-N = TypeVar("N", bound=Named)
 
 #: A constant flow has at most so many steps; the best is looked for among so many, by so many others.
 _SHORT, _CANDIDATES, _JUDGES = 3, 40, 120
@@ -111,30 +107,20 @@ def chosen_names(kind: str, pair: Pair, instance: Instance) -> Suggestions | Non
         kind: "retrieved": what the search finds (None); "none": nothing; "perfect": the trigger, the steps and
             the tables of the reference, in the order of the catalogue, filled up with what the search finds.
     """
-    from flowdsl.tuned import STEPS, TABLES, TRIGGERS, suggested
+    from flowdsl.tuned import STEPS, TABLES, TRIGGERS, suggested, used
 
     if kind == "retrieved":
         return None
     found = suggested(instance, pair.requirement)
     if kind == "none":
         return replace(found, triggers=(), steps=(), tables=())
-    flow = compile_dsl(pair.flow, instance)
-    scope = Scope.of(flow, instance)
-    triggers = {flow.trigger.type} if flow.trigger is not None else set()
-    steps = {component.definition for component in flow.components}
-    tables = {table for at in flow.owners if (table := header_table(scope, at)) is not None}
+    wanted = used(compile_dsl(pair.flow, instance), instance)
     return replace(
         found,
-        triggers=_first(triggers, instance.triggers, found.triggers, TRIGGERS),
-        steps=_first(steps, instance.steps, found.steps, STEPS),
-        tables=_first(tables, instance.tables, found.tables, TABLES),
+        triggers=named_first(wanted.triggers, found.triggers, TRIGGERS),
+        steps=named_first(wanted.steps, found.steps, STEPS),
+        tables=named_first(wanted.tables, found.tables, TABLES),
     )
-
-
-def _first(names: Collection[str], known: Sequence[N], found: Sequence[N], limit: int) -> tuple[N, ...]:
-    """What has these names, then what was found; more than the limit only if more are named."""
-    wanted = [item for item in known if item.name in names]
-    return tuple([*wanted, *(item for item in found if item.name not in names)][: max(limit, len(wanted))])
 
 
 def adapter_digest(folder: str | Path) -> str | None:

@@ -20,11 +20,12 @@ from collections.abc import Iterable, Sequence
 
 from flowdsl.decompile import step_line
 from flowdsl.instance import Field, Instance, Step, Table, TriggerType
+from flowdsl.model import Flow
 from flowdsl.pills import walked_pills
 from flowdsl.retrieve import Search, Suggestions
 from flowdsl.scope import Scope, Source
 from flowdsl.specialise import input_slots
-from flowdsl.tables import owner_of
+from flowdsl.tables import header_table, owner_of
 from flowdsl.tags import Tags
 from grammars.kinds import LISTS, RECORDS
 from grammars.spelling import spell_label, spell_name
@@ -42,6 +43,19 @@ CHOSEN, FEW, SHORT = 3, 4, 16
 def suggested(instance: Instance, requirement: str, tags: Tags | None = None) -> Suggestions:
     """The triggers, steps and tables of an instance that may fit; `tags` as in `Search.suggest`."""
     return Search.of(instance).suggest(requirement, STEPS, TRIGGERS, TABLES, tags=tags)
+
+
+def used(flow: Flow, instance: Instance) -> Suggestions:
+    """The triggers, steps and tables that an outline names, in the order of the catalogue."""
+    scope = Scope.of(flow, instance)
+    trigger = flow.trigger.type if flow.trigger is not None else None
+    steps = {component.definition for component in flow.components}
+    tables = {header_table(scope, at) for at in flow.owners}
+    return Suggestions(
+        tuple(item for item in instance.triggers if item.name == trigger),
+        tuple(item for item in instance.steps if item.name in steps),
+        tuple(item for item in instance.tables if item.name in tables),
+    )
 
 
 def outline_prompt(requirement: str, names: Suggestions, prior: str = "") -> str:

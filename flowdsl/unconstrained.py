@@ -18,10 +18,9 @@ from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.pairs import Pair
 from flowdsl.scope import Scope
-from flowdsl.specialise import input_slots
+from flowdsl.specialise import is_asked
 from flowdsl.syntax import OutlineLine, parse_lines
 from flowdsl.systems import Answer, chosen_names
-from flowdsl.tables import owner_of
 
 if TYPE_CHECKING:
     from decoding import Model
@@ -84,13 +83,9 @@ class Unconstrained:
         if prompts.prior is not None:
             known = kept(prompts.prior, flow, prompts.instance, loops)
         inputs = {at: input_lines(Scope.of(known, prompts.instance, loops), at) for at in flow.owners}
-        asked = [
-            at
-            for at in flow.owners
-            if known.owner(at) == flow.owner(at) and owner_of(scope, at)[1] is not None and input_slots(scope, at)
-        ]
+        asked = [at for at in flow.owners if known.owner(at) == flow.owner(at) and is_asked(scope, at)]
         rows = [prompts.inputs(known, loops, at) for at in asked]
-        shared = min((common_prefix(rows[0], row) for row in rows), default=0)
+        shared = common_prefix(*rows)
         decoded = decode_batch(
             self.model,
             rows[0][:shared] if rows else [],

@@ -46,7 +46,7 @@ def refusals(
     scope = Scope.of(flow, instance)
     for at in flow.owners:
         lines = [f"{line}\n" for line in input_lines(scope, at)]
-        where: str | int = "trigger" if at is None else flow.components[at].order
+        where = flow.where(at)
         try:
             constraint = inputs_constraint(scope, at)
         except Empty as empty:

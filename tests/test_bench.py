@@ -9,7 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "decoding"))
-from decoding_cases import tiny_llama
+from tiny import tiny_llama
 
 from benchmarks import ours
 from benchmarks.formats import json_schema, lark_grammar, plain_dsl, plain_json

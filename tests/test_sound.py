@@ -18,7 +18,7 @@ from lark import Lark
 from strategies import fixed_instances, instances
 from walk import Walked, walk_flow
 
-from decoding import Vocabulary, compile_grammar, embedded_path
+from decoding import Vocabulary, compile_grammar
 from flowdsl.check import check_flow
 from flowdsl.compile import compile_dsl
 from flowdsl.decompile import decompile
@@ -48,11 +48,7 @@ WIDE = Limits(steps=30, depth=6, repeats=9)
 
 @cache
 def vocabulary(name: str) -> Vocabulary:
-    if name == "nemo":
-        return Vocabulary.from_tekken()
-    from transformers import AutoTokenizer
-
-    return Vocabulary.from_transformers(AutoTokenizer.from_pretrained(embedded_path()))
+    return Vocabulary.from_tekken() if name == "nemo" else Vocabulary.embedded()
 
 
 @cache

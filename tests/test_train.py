@@ -12,8 +12,8 @@ import mistral_common
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import tiny_llama
-from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
+from tiny import tiny_llama, tiny_mistral
+from transformers import AutoTokenizer
 from transformers.integrations.mistral import convert_tekken_tokenizer
 
 from decoding import Model, embedded_path, load_model
@@ -59,10 +59,7 @@ def small() -> Model:
 
 @pytest.fixture(scope="module")
 def nemo() -> Model:
-    torch.manual_seed(3)
-    config = MistralConfig(vocab_size=131072, hidden_size=32, intermediate_size=64, num_hidden_layers=2, head_dim=8,
-                           num_attention_heads=4, num_key_value_heads=2, sliding_window=None)  # fmt: skip
-    return Model.of(MistralForCausalLM(config), convert_tekken_tokenizer(str(TEKKEN)), "tiny Nemo", TUNED)
+    return Model.of(tiny_mistral(131072), convert_tekken_tokenizer(str(TEKKEN)), "tiny Nemo", TUNED)
 
 
 def _plain_loss(model: Model, prompt: list[int], written: list[int]) -> float:

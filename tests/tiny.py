@@ -1,7 +1,7 @@
-"""A random model: real in all but its opinions, and quick."""
+"""Random models: real in all but their opinions, and quick."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 
 def tiny_llama(vocabulary_size: int, positions: int = 512) -> LlamaForCausalLM:
@@ -20,3 +20,19 @@ def tiny_llama(vocabulary_size: int, positions: int = 512) -> LlamaForCausalLM:
         eos_token_id=2,
     )
     return LlamaForCausalLM(config).float().eval()
+
+
+def tiny_mistral(vocabulary_size: int, window: int | None = None) -> MistralForCausalLM:
+    """A random model of another make; with a window, its rows cannot be packed: it is read another way."""
+    torch.manual_seed(3)
+    config = MistralConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=window,
+        initializer_range=0.4,
+    )
+    return MistralForCausalLM(config).float().eval()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from decoding_cases import tiny_llama
+from tiny import tiny_llama
 
 from decoding import Model, Vocabulary, load_model
 

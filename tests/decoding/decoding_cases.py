@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tiny import tiny_llama
-
 from decoding import Constraint, Model, Vocabulary, compile_grammar
 
 FLOW = Constraint(
@@ -31,7 +29,10 @@ rest::_: "red " rest::set_bit(0) %if bit_clear(0)
 """,
     closers=("done",),
 )
-__all__ = ["FLOW", "GRAMMARS", "OBJECT", "PROMPTS", "SUBSET", "accepts", "ask", "tiny_llama"]
+#: Two segments: what the second says depends on the first.
+CHAIN = Constraint(
+    'start: /[a-z]{1,9}/ ";"', then=lambda text: Constraint(f'start: "{text[:-1]} " ("is" | "was") /[0-9]{{1,3}}/ "."')
+)
 
 GRAMMARS = {"flow": FLOW, "object": OBJECT, "subset": SUBSET}
 

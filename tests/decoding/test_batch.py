@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from decoding_cases import FLOW, GRAMMARS, PROMPTS, accepts, ask
+from decoding_cases import CHAIN, FLOW, GRAMMARS, PROMPTS, accepts, ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, BloomConfig, MistralConfig
+from tiny import tiny_mistral
+from transformers import AutoModelForCausalLM, BloomConfig
 
 from decoding import (
     BudgetError,
@@ -25,9 +26,6 @@ from decoding import (
 from decoding.reader import packs
 
 PREFIX = [5, 9, 301, 77, 12, 400]
-CHAIN = Constraint(
-    'start: /[a-z]{1,9}/ ";"', then=lambda text: Constraint(f'start: "{text[:-1]} " ("is" | "was") /[0-9]{{1,3}}/ "."')
-)
 KINDS = [*GRAMMARS.values(), CHAIN]
 
 
@@ -236,23 +234,12 @@ def test_what_was_written_is_a_prefix_of_the_next_call(tiny: Model) -> None:
 
 def test_models_that_cannot_be_packed_are_read_row_by_row(tiny: Model) -> None:
     """ALiBi knows no positions, a sliding window forgets: both must be found out, and both decode the same."""
-    torch.manual_seed(3)
     size = tiny.vocabulary.size
-    sliding = MistralConfig(
-        vocab_size=size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=8,
-        initializer_range=0.4,
-    )
+    sliding = tiny_mistral(size, window=8)
     alibi = BloomConfig(vocab_size=size, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.4)
     rows = [Row((6, index), KINDS[index % 4], 30) for index in range(7, 11)]
     assert packs(tiny)
-    for config in (sliding, alibi):
-        network = AutoModelForCausalLM.from_config(config).float()
+    for network in (sliding, AutoModelForCausalLM.from_config(alibi).float()):
         network.generation_config.eos_token_id = 2
         model = Model.of(network, tiny.tokenizer)
         prompt = [*PREFIX, 7, 8, 9, 10, 11, 12]

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 import torch
-from decoding_cases import FLOW, GRAMMARS, PROMPTS, accepts, ask, tiny_llama
+from decoding_cases import FLOW, GRAMMARS, PROMPTS, accepts, ask
+from tiny import tiny_llama
 
 from decoding import (
     BudgetError,

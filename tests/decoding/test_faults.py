@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_cases import FLOW, GRAMMARS, tiny_llama
-from transformers import ByT5Tokenizer, MistralConfig, MistralForCausalLM
+from decoding_cases import FLOW, GRAMMARS
+from tiny import tiny_llama, tiny_mistral
+from transformers import ByT5Tokenizer
 
 from decoding import (
     Constraint,
@@ -48,18 +49,7 @@ def spoiled(model: Model, value: float, tokens: slice, good_passes: int = 0) -> 
 @pytest.fixture(scope="module")
 def sliding(tiny: Model) -> Model:
     """A model whose rows cannot be packed: it is read another way."""
-    torch.manual_seed(3)
-    config = MistralConfig(
-        vocab_size=tiny.vocabulary.size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=8,
-        initializer_range=0.4,
-    )
-    return Model.of(MistralForCausalLM(config).float(), tiny.tokenizer, "sliding")
+    return Model.of(tiny_mistral(tiny.vocabulary.size, window=8), tiny.tokenizer, "sliding")
 
 
 @pytest.mark.parametrize("which", ["tiny", "sliding"])

@@ -3,14 +3,11 @@
 import math
 
 import pytest
-from decoding_cases import GRAMMARS, PROMPTS, ask
+from decoding_cases import CHAIN, GRAMMARS, PROMPTS, ask
 from recompute import recompute
 
 from decoding import Constraint, Decoded, Model, Row, decode, decode_batch
 
-CHAIN = Constraint(
-    'start: /[a-z]{1,9}/ ";"', then=lambda text: Constraint(f'start: "{text[:-1]} " ("is" | "was") /[0-9]{{1,3}}/')
-)
 KINDS = {**GRAMMARS, "chain": CHAIN}
 PREFIX = [5, 9, 301, 77]
 

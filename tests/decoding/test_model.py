@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from decoding_cases import FLOW, accepts, tiny_llama
+from decoding_cases import FLOW, accepts
 from peft import LoraConfig, get_peft_model
-from transformers import BertConfig, BertModel, MistralConfig, MistralForCausalLM
+from tiny import tiny_llama, tiny_mistral
+from transformers import BertConfig, BertModel
 
 from decoding import Model, ModelError, decode, load_model
 
@@ -28,16 +29,7 @@ def test_a_folder_loads(folder: Path, tiny: Model) -> None:
 
 def test_a_tekken_folder_gets_a_usable_tokenizer(model: Model, tmp_path: Path) -> None:
     """transformers picks a backend that masks cannot use when a Mistral folder holds tekken.json."""
-    config = MistralConfig(
-        vocab_size=model.vocabulary.size,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        sliding_window=None,
-    )
-    MistralForCausalLM(config).save_pretrained(tmp_path)
+    tiny_mistral(model.vocabulary.size).save_pretrained(tmp_path)
     model.tokenizer.save_pretrained(tmp_path)
     (tmp_path / "tekken.json").write_text("{}")
     loaded = load_model(tmp_path, device="cpu")
@@ -47,16 +39,7 @@ def test_a_tekken_folder_gets_a_usable_tokenizer(model: Model, tmp_path: Path) -
 def test_sliding_windows_decode_without_a_prefix_cache(tiny: Model) -> None:
     from decoding import PrefixCache
 
-    config = MistralConfig(
-        vocab_size=tiny.vocabulary.size,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        sliding_window=8,
-    )
-    model, cache = Model.of(MistralForCausalLM(config), tiny.tokenizer), PrefixCache()
+    model, cache = Model.of(tiny_mistral(tiny.vocabulary.size, window=8), tiny.tokenizer), PrefixCache()
     texts = {decode(model, [5] * 12, FLOW, max_tokens=60, cache=cache).text for _ in range(2)}
     assert len(texts) == 1 and len(cache) == 0
 
