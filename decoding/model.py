@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from decoding.attention import use_grouped
 from decoding.errors import DecodeError, ModelError
 from decoding.vocabulary import Vocabulary
 
@@ -148,6 +149,7 @@ def load_model(
             network.to(device or _best_device())
         except (RuntimeError, AssertionError) as error:
             raise ModelError(f"{name} cannot be moved to {device or _best_device()}: {_first_line(error)}") from None
+        use_grouped(network)
     return Model.of(network, tokenizer, name, read_metadata(Path(adapter if adapter is not None else where)))
 
 

@@ -261,8 +261,9 @@ class _Inputs:
 
 
 def runs_on_update(trigger: TriggerType) -> bool:
-    """Whether conditions of this trigger may look at what an update changed."""
-    return any(word in trigger.name.lower() for word in ("update", "amend", "change", "modif"))
+    """Whether conditions of this trigger may look at what an update changed: its name or its label says so."""
+    said = f"{trigger.name} {trigger.label}".lower()
+    return any(word in said for word in ("update", "amend", "change", "modif", "edited", "altered", "revised"))
 
 
 def _a(typed: Typed) -> str:

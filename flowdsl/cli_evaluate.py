@@ -152,7 +152,7 @@ def run(
     from flowdsl.distractors import AmongOthers
     from flowdsl.evaluate import some
     from flowdsl.pairs import read_pairs
-    from flowdsl.renamed import UnderOtherNames
+    from flowdsl.systems import UnderOtherNames
 
     if kind in _TRAINED and (rename or distractors):
         raise UsageError(f"--system {kind.value} copies flows: it has no use for --rename and --distractors")

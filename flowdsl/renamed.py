@@ -31,7 +31,7 @@ True
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from hashlib import sha256
 from typing import Any
 
@@ -42,8 +42,8 @@ from flowdsl.instance import SYS_ID, Field, Instance, Table, TriggerType
 from flowdsl.model import Flow, Input, Item, Items
 from flowdsl.pairs import Pair
 from flowdsl.query import encode_query, parse_query
+from flowdsl.retrieve import Suggestions
 from flowdsl.scope import PILL, Scope
-from flowdsl.systems import Answer, System
 from flowdsl.tables import columns_for, governing_table, owner_of
 from flowdsl.typed import held
 from grammars.kinds import RECORDS, kind_of
@@ -58,9 +58,9 @@ def respelled(name: str) -> str:
     return "acme" + "".join(word[0].upper() + word[1:] for word in _WORD.findall(name))
 
 
-def opaque(name: str) -> str:
-    """A name that says nothing: two invented words."""
-    number = int(sha256(name.encode()).hexdigest()[:12], 16)
+def opaque(name: str, salt: str = "") -> str:
+    """A name that says nothing: two invented words, others with another salt."""
+    number = int(sha256((salt + name).encode()).hexdigest()[:12], 16)
     parts = []
     for _ in range(6):
         number, place = divmod(number, len(_SYLLABLES))
@@ -94,8 +94,9 @@ class Renamed:
     @classmethod
     @lru_cache(maxsize=32)
     def of(cls, instance: Instance, style: str) -> "Renamed":
-        """An instance in one of the `STYLES`, made once."""
-        name = STYLES[style]
+        """An instance in one of the `STYLES`, made once; ``opaque-SALT`` has other invented words."""
+        kind, _, salt = style.partition("-")
+        name: Callable[[str], str] = partial(opaque, salt=salt) if salt else STYLES[kind]
         updates = {trigger.name for trigger in instance.triggers if runs_on_update(trigger)}
         columns = {column.name for table in instance.tables for column in table.columns} - {SYS_ID.name}
         return cls(
@@ -137,6 +138,16 @@ class Renamed:
         other = Renamed(self.instance, self.whole.name, *turned)
         other.__dict__["instance"] = self.whole
         return other
+
+    def suggestions(self, names: Suggestions) -> Suggestions:
+        """What was suggested of the instance, under the new names."""
+        other = self.instance
+        return replace(
+            names,
+            steps=tuple(other.step_by_name[self.steps[step.name]] for step in names.steps),
+            triggers=tuple(other.trigger_by_name[self.triggers[trigger.name]] for trigger in names.triggers),
+            tables=tuple(other.table_by_name[self.tables.get(table.name, table.name)] for table in names.tables),
+        )
 
     @property
     def _all(self) -> tuple[Names, Names, Names, Names]:
@@ -270,20 +281,3 @@ def _told(name: str, on_update: bool) -> str:
     """A trigger's name that says that it runs on updates, if it does."""
     says = runs_on_update(TriggerType(name=name))
     return name if says or not on_update else f"{name}_update"
-
-
-@dataclass(frozen=True)
-class UnderOtherNames:
-    """Another system, asked for flows of the renamed instance; its answers are judged under the old names."""
-
-    system: System
-    style: str
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {**self.system.settings, "rename": self.style}
-
-    def answer(self, pair: Pair, instance: Instance) -> Answer:
-        other = Renamed.of(instance, self.style)
-        answer = self.system.answer(other.pair(pair), other.instance)
-        return answer if answer.flow is None else replace(answer, flow=other.back.flow(answer.flow))

@@ -24,12 +24,16 @@ from flowdsl.instance import Instance, Step, Table, TriggerType
 from flowdsl.model import Flow
 from flowdsl.outline import pieces
 from flowdsl.pairs import Pair, instance_for
+from flowdsl.renamed import Renamed
 from flowdsl.retrieve import Suggestions
 from flowdsl.scope import Scope
 from flowdsl.specialise import is_asked
 from flowdsl.spellings import any_spelling
 from flowdsl.tags import Tags
 from flowdsl.tuned import STEPS, TABLES, TRIGGERS, inputs_prompt, outline_prompt, suggested, used
+
+#: Sets of invented names for each instance.
+INVENTED = 2
 
 #: Not predicted.
 IGNORED = -100
@@ -84,12 +88,14 @@ class Variation:
         shuffled: how often they come in any order.
         steps: how many steps' inputs are trained at most.
         respelled: how often the names of the catalogue are spelled in another style.
+        renamed: how often they are invented words, so that only labels say what they are.
     """
 
     missing: float = 0.1
     shuffled: float = 0.3
     steps: int = 3
     respelled: float = 0.25
+    renamed: float = 0.12
 
 
 def token_sequence(
@@ -105,6 +111,11 @@ def token_sequence(
     flow, prior = pair.compiled(), pair.compiled_prior()
     names = varied(_suggested(pair.requirement, instance), flow, instance, rng, variation)
     spelled = any_spelling(rng, variation.respelled)
+    if rng.random() < variation.renamed:
+        other = Renamed.of(instance, f"opaque-{rng.randrange(INVENTED)}")
+        names, flow = other.suggestions(names), other.flow(flow)
+        prior = other.flow(prior) if prior is not None else None
+        instance = other.instance
     changed = outline_text(prior, instance) if prior is not None else ""
     prompt = [*bos, *vocabulary.encode(spelled(outline_prompt(pair.requirement, names, changed)))]
     outline = [token for piece in pieces(spelled(outline_text(flow, instance))) for token in vocabulary.encode(piece)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from weakref import WeakKeyDictionary
 
 from decoding import Constraint
@@ -25,6 +25,9 @@ NO_INPUTS = 'start: ""\n'
 #: What ends an input line, best first: for running out of budget.
 INPUT_CLOSERS = ("\n", '"\n', "}}\n", '}}"\n')
 
+#: Grammar texts kept for each instance, of some 50 kB each: a request asks for each of its steps several times.
+KEPT_TEXTS = 128
+
 
 class InstanceTables:
     """An instance as `grammars.vocabulary.Tables`."""
@@ -33,6 +36,7 @@ class InstanceTables:
         self.instance = instance
         self._columns: dict[str, Mapping[str, Slot]] = {}
         self._by_slot: dict[str, Mapping[Slot, Sequence[str]]] = {}
+        self.grammar = lru_cache(KEPT_TEXTS)(partial(_grammar_text, self))
 
     @property
     def is_open(self) -> bool:
@@ -111,8 +115,12 @@ def inputs_constraint(scope: Scope, at: int | None) -> Constraint:
 
 
 def _grammar(scope: Scope, at: int | None, lines: Sequence[Line]) -> str:
-    sources = [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
-    return inputs_grammar(lines, sources, tables_of(scope.instance))
+    sources = tuple(Source(source.path, slot_of(source.typed)) for source in scope.sources(at))
+    return tables_of(scope.instance).grammar(tuple(lines), sources)
+
+
+def _grammar_text(tables: InstanceTables, lines: Sequence[Line], sources: Sequence[Source]) -> str:
+    return inputs_grammar(lines, sources, tables)
 
 
 def specialised_inputs(scope: Scope, at: int | None) -> str:

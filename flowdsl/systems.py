@@ -20,6 +20,7 @@ from flowdsl.errors import FlowError
 from flowdsl.instance import Instance
 from flowdsl.model import Flow
 from flowdsl.pairs import Pair
+from flowdsl.renamed import Renamed
 from flowdsl.retrieve import Suggestions, named_first, stems
 from flowdsl.similarity import flow_similarity
 
@@ -255,3 +256,20 @@ class Constant:
     def answer(self, pair: Pair, instance: Instance) -> Answer:
         flow = self.flow(pair.instance)
         return Answer(error="there are no pairs to copy") if flow is None else Answer.of(flow, instance)
+
+
+@dataclass(frozen=True)
+class UnderOtherNames:
+    """Another system, asked for flows of the renamed instance; its answers are judged under the old names."""
+
+    system: System
+    style: str
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {**self.system.settings, "rename": self.style}
+
+    def answer(self, pair: Pair, instance: Instance) -> Answer:
+        other = Renamed.of(instance, self.style)
+        answer = self.system.answer(other.pair(pair), other.instance)
+        return answer if answer.flow is None else replace(answer, flow=other.back.flow(answer.flow))

@@ -88,7 +88,8 @@ def inputs_prompt(requirement: str, scope: Scope, at: int | None, before: Sequen
         columns = Search.of(scope.instance).columns(table, requirement, COLUMNS, step=said)
         lines.append(f"Fields: {_listed([*map(_described, columns[:CHOSEN]), *map(_named, columns[CHOSEN:])])}")
     if roots := _roots(scope, at):
-        lines.append(f"Pills: {_listed([*map(_rooted, roots), *walked_pills(scope, at, said, WALKS)])}")
+        walked = (f"{pill}{_label(column)}" for pill, column in walked_pills(scope, at, said, WALKS))
+        lines.append(f"Pills: {_listed([*map(_rooted, roots), *walked])}")
     if before:
         lines += ["Before:", *before]
     lines.append(f"Inputs: {_listed(_asked(scope, at))}")
@@ -104,10 +105,12 @@ _APART = re.compile(r"[^a-z0-9]+")
 
 def _named(item: Step | TriggerType | Table | Field) -> str:
     """A name, with the label where the name does not say it."""
+    return spell_name(item.name) + _label(item)
+
+
+def _label(item: Step | TriggerType | Table | Field) -> str:
     plain = _APART.sub("", item.label.lower())
-    if not plain or plain in _APART.sub("", item.name.lower()):
-        return spell_name(item.name)
-    return f"{spell_name(item.name)} ({item.label})"
+    return f" ({item.label})" if plain and plain not in _APART.sub("", item.name.lower()) else ""
 
 
 def _described(column: Field) -> str:

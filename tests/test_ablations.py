@@ -19,8 +19,8 @@ from flowdsl.evaluate import judged
 from flowdsl.generate import generate_flow
 from flowdsl.instance import Instance
 from flowdsl.pairs import Pair, instance_for, read_pairs
-from flowdsl.renamed import STYLES, Renamed, UnderOtherNames, opaque, respelled
-from flowdsl.systems import Answer, Generator, chosen_names
+from flowdsl.renamed import STYLES, Renamed, opaque, respelled
+from flowdsl.systems import Answer, Generator, UnderOtherNames, chosen_names
 from flowdsl.tuned import STEPS, suggested
 from flowdsl.unconstrained import Unconstrained, headed
 

@@ -6,6 +6,7 @@ With the embedded model's vocabulary, and with Mistral-Nemo's on a small Mistral
 import copy
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import mistral_common
@@ -19,20 +20,22 @@ from transformers.integrations.mistral import convert_tekken_tokenizer
 from decoding import Model, embedded_path, load_model
 from flowdsl import check_flow, generate_flow
 from flowdsl.ask import Prompts, prompt_start
+from flowdsl.authored import read_authored
 from flowdsl.compile import without_inputs
 from flowdsl.decompile import input_lines, outline_text
 from flowdsl.errors import UsageError
-from flowdsl.outline import pieces
+from flowdsl.outline import Outline, pieces, read_outline
 from flowdsl.pairs import Pair, instance_for, read_pairs
+from flowdsl.renamed import Renamed
 from flowdsl.retrieve import Search
 from flowdsl.scope import Scope
-from flowdsl.sequences import IGNORED, Variation, token_sequence
+from flowdsl.sequences import IGNORED, INVENTED, Variation, token_sequence
 from flowdsl.specialise import input_slots
 from flowdsl.tables import owner_of
 from flowdsl.train import Recipe, export_adapter, sequence_loss, train
 from flowdsl.tuned import STEPS, TABLES, TRIGGERS
 
-AS_FOUND = Variation(missing=0.0, shuffled=0.0, steps=99, respelled=0.0)
+AS_FOUND = Variation(missing=0.0, shuffled=0.0, steps=99, respelled=0.0, renamed=0.0)
 TUNED = {"prompts": "tuned"}
 TEKKEN = Path(mistral_common.__file__).parent / "data" / "tekken_240718.json"
 
@@ -99,6 +102,21 @@ def test_an_edit_is_not_asked_what_it_keeps(small: Model, pair: Pair) -> None:
     assert len(rows) < len(pair.compiled().owners)
     text = small.vocabulary.decode(sequence.tokens)
     assert f"Requirement: {pair.requirement}\n" in text and "Before:\n" in text
+
+
+def test_under_invented_names_the_same_is_asked_for(small: Model) -> None:
+    """What is trained is a flow of the renamed instance, and the labels are there to say what its names are."""
+    pair = read_authored(Path(__file__).parent / "corpus/smart_home.flow", "dev", "smart_home")[0]
+    instance = instance_for(pair.instance)
+    sequence = token_sequence(pair, small.vocabulary, [], random.Random(1), replace(AS_FOUND, renamed=1.0))
+    outline = [label for label, row in zip(sequence.labels, sequence.rows, strict=True) if not row and label != IGNORED]
+    written, text = small.vocabulary.decode(outline[:-1]), small.vocabulary.decode(sequence.tokens)
+    trigger = instance.trigger_by_name[pair.compiled().trigger.type]
+    others = [Renamed.of(instance, f"opaque-{number}") for number in range(INVENTED)]
+    [other] = [other for other in others if other.triggers[trigger.name] in written]
+    assert f"{other.triggers[trigger.name]} ({trigger.label})" in text
+    flow = read_outline(written, Outline(other.instance, requirement=pair.requirement)).flow
+    assert outline_text(other.back.flow(flow), instance) == outline_text(pair.compiled(), instance)
 
 
 @pytest.mark.parametrize("name", ["small", "nemo"])
