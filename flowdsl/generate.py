@@ -210,7 +210,10 @@ class _Run:
     # -- stages --------------------------------------------------------------------------------
 
     def _outline(self) -> "_Drawn":
-        """The first stage: an outline that leaves enough of the budget for its inputs."""
+        """The first stage: an outline that leaves enough of the budget for its inputs.
+
+        What its inputs are sure not to exceed may be more than what they take: if it does not fit, they are tried.
+        """
         text = self.requirement.text
         start = Outline(
             self.instance,
@@ -236,6 +239,8 @@ class _Run:
             spare = self.max_tokens - drawn.written - sum(drawn.needed.values())
             if spare >= 0:
                 return self._agreed(decoded, drawn, start, constraint) if self.best else drawn
+            if (filled := self._side_by_side(self._keeping(drawn))) is not None:
+                return replace(drawn, filled=filled)  # its inputs took fewer tokens than what is sure to be enough
             if budget <= len(shortest):  # as short, but its inputs take more
                 return self._shortest(start, shortest, least, stats)
             budget = max(len(shortest), min(budget - 1, drawn.written - 1, self._room(decoded.text, drawn.needed)))
@@ -323,6 +328,8 @@ class _Run:
 
         In an edit, steps whose lines are as they were keep their inputs, unless that gives a flow with issues.
         """
+        if drawn.filled is not None:
+            return drawn.filled
         known = self._keeping(drawn)
         filled = self._side_by_side(known) or self._in_order(known)
         if known is not drawn and check_flow(filled.flow, self.whole):
@@ -339,10 +346,12 @@ class _Run:
         return replace(drawn, state=replace(state, trigger=flow.trigger, components=flow.components), needed=needed)
 
     def _side_by_side(self, drawn: "_Drawn") -> "_Filled | None":
-        """None where that takes too much, or gives a flow with issues."""
+        """None where that takes too much, or gives a flow with issues.
+
+        Each row may take all that is left, so that none is cut if together they fit.
+        """
         state, flow = drawn.state, drawn.state.flow
         left = self.max_tokens - drawn.written
-        spare = left - sum(drawn.needed.values())
         scope, prompts = state.scope(), self._prompts
         rows: dict[int | None, tuple[list[int], Constraint]] = {}
         for at in drawn.needed:
@@ -354,7 +363,7 @@ class _Run:
             self.model,
             next(iter(rows.values()))[0][:shared] if rows else [],
             [
-                Row(tuple(prompt[shared:]), constraint, drawn.needed[at] + spare, self._seed(at))
+                Row(tuple(prompt[shared:]), constraint, max(left, drawn.needed[at]), self._seed(at))
                 for at, (prompt, constraint) in rows.items()
             ],
             temperature=self.temperature,
@@ -437,7 +446,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """An outline, what its inputs need at least, and what it took."""
+    """An outline, what is sure to be enough for its inputs, and what it took; its inputs, if they are known already."""
 
     state: Outline
     needed: Mapping[int | None, int]
@@ -445,6 +454,7 @@ class _Drawn:
     stats: FlowStats
     uncertain: tuple[Uncertain, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    filled: "_Filled | None" = None
 
 
 @dataclass(frozen=True)

@@ -238,3 +238,18 @@ def test_threads_share_a_model(home: Instance, model: Model) -> None:
         thread.join()
     for number, flows in enumerate(found):
         assert flows == [alone[(turn + 2 * number) % len(tasks)] for turn in range(len(tasks))]
+
+
+def test_the_natural_length_is_enough(home: Instance, model: Model) -> None:
+    """Also where inputs took fewer tokens than their shortest sure way to an end."""
+    complete = 0
+    for seed in range(4):
+        free = generate_flow(REQUIREMENTS[seed % 2], home, model, max_tokens=2 * ENOUGH, temperature=3.0, seed=seed)
+        if free.stats.finish_reason != "complete":
+            continue
+        complete += 1
+        for more in (0, 9):
+            tokens = free.stats.output_tokens + more
+            again = generate_flow(REQUIREMENTS[seed % 2], home, model, max_tokens=tokens, temperature=3.0, seed=seed)
+            assert (again.dsl, again.stats.finish_reason) == (free.dsl, "complete"), (seed, more)
+    assert complete
