@@ -7,6 +7,7 @@ still become a valid flow of the instance.
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -233,7 +234,8 @@ class _Run:
         budget = self.max_tokens
         stats = FlowStats()
         while True:
-            decoded = self._decode(prompt, constraint, budget, None if self.best else self._stream())
+            with ThreadPoolExecutor(max_workers=1) as ahead:
+                decoded = self._decode(prompt, constraint, budget, self._stream(start, ahead))
             stats = stats.plus(decoded)
             drawn = self._drawn(decoded, start, stats)
             spare = self.max_tokens - drawn.written - sum(drawn.needed.values())
@@ -267,8 +269,7 @@ class _Run:
     ) -> "_Drawn":
         """The outline that is sure to leave enough for its inputs."""
         text = self.model.vocabulary.decode(tokens)
-        if tell := self._stream():
-            tell(text)
+        self._tell_lines(text)
         stats = replace(stats, output_tokens=len(tokens), finish_reason="budget")
         return _Drawn(read_outline(text, start), needed, len(tokens), stats)
 
@@ -299,8 +300,7 @@ class _Run:
 
         fitting = [t for t, one in found.items() if one.written + sum(one.needed.values()) <= self.max_tokens]
         best = max(fitting, key=likeness)
-        if (on_text := self._stream()) is not None:
-            on_text(best)
+        self._tell_lines(best)
         reason = drawn.stats.finish_reason if best == first.text else "complete"
         return replace(found[best], stats=replace(stats, output_tokens=found[best].written, finish_reason=reason))
 
@@ -317,8 +317,10 @@ class _Run:
 
     def _needed(self, state: Outline) -> dict[int | None, int]:
         """The fewest tokens that the inputs of the trigger and of each step take."""
-        scope = state.scope()
-        return {at: minimum_tokens(self.model.vocabulary, inputs_constraint(scope, at)) for at in state.flow.owners}
+        return {at: self._needed_at(state, at) for at in state.flow.owners}
+
+    def _needed_at(self, state: Outline, at: int | None) -> int:
+        return minimum_tokens(self.model.vocabulary, inputs_constraint(state.scope(), at))
 
     def _inputs(self, drawn: "_Drawn") -> "_Filled":
         """The second stage: the inputs of the trigger and of every step, side by side.
@@ -429,19 +431,28 @@ class _Run:
     def _is_over(self) -> bool:
         return self.ends is not None and time.monotonic() > self.ends
 
-    def _stream(self) -> Callable[[str], None] | None:
-        """Tells the lines of an outline as they become final."""
-        if self.on_event is None:
-            return None
-        pending = ""
+    def _stream(self, start: Outline, ahead: Executor) -> Callable[[str], None]:
+        """Takes the lines of an outline as they become final: tells them, and sees to the grammars of their inputs.
+
+        A grammar takes some 50 ms to build, most of it beside the passes that write the next lines.
+        """
+        pending, state = "", start
 
         def on_text(text: str) -> None:
-            nonlocal pending
+            nonlocal pending, state
             *lines, pending = (pending + text).split("\n")
             for line in lines:
-                self.tell("trigger" if line.startswith("ON ") else "step", line)
+                if not self.best:
+                    self._tell_lines(f"{line}\n")
+                before, state = state, read_outline(f"{line}\n", state)
+                if new := set(state.flow.owners) - set(before.flow.owners):
+                    ahead.submit(self._needed_at, state, new.pop())
 
         return on_text
+
+    def _tell_lines(self, outline: str) -> None:
+        for line in outline.split("\n")[:-1]:
+            self.tell("trigger" if line.startswith("ON ") else "step", line)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,14 @@ B: "x" | "y\\""
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 
 
 class Empty(Exception):
     """A part that would accept nothing."""
 
 
+@lru_cache(maxsize=1 << 16)
 def literal(text: str) -> str:
     """A string literal."""
     return json.dumps(text, ensure_ascii=False)
