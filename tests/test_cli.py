@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -410,20 +409,19 @@ def test_errors_are_one_line_with_their_code(dsl: Path, monkeypatch: pytest.Monk
     assert interrupted.exit_code == 130 and interrupted.stderr == "flowdsl: interrupted\n"
 
 
-def test_interrupted() -> None:
-    command = [sys.executable, "-m", "flowdsl", "check", "-"]
+def test_interrupted(tmp_path: Path) -> None:
+    pipe = tmp_path / "flow.dsl"
+    os.mkfifo(pipe)
     running = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
+        [sys.executable, "-m", "flowdsl", "check", str(pipe)],
         stderr=subprocess.PIPE,
         cwd=ROOT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     )
-    time.sleep(3)  # it waits for its input by then
-    running.send_signal(signal.SIGINT)
-    assert running.wait(300) == 130
+    with pipe.open("w"):  # opens when the other end does: now it waits for its input
+        running.send_signal(signal.SIGINT)
+        assert running.wait(300) == 130
     assert running.stderr is not None and running.stderr.read() == b"flowdsl: interrupted\n"
-    running.stdin.close()
 
 
 # -- generation ----------------------------------------------------------------------------------
