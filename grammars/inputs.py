@@ -51,8 +51,11 @@ TEXT_CHUNKS = 16
 #: Characters of text on its own, in a query, in a list on its own, and in a list or range of a query.
 _CHARS = {name: TEXT_CHAR.replace('[^"', f'[^"{without}') for name, without in
           (("TEXT", ""), ("QTEXT", "^"), ("NAMES", ","), ("ITEM", "^,@"))}  # fmt: skip
-_MAY_BE_EMPTY = frozenset({"text", "reference", "guid", "list", ANY})
+_MAY_BE_EMPTY = frozenset({"text", "reference", "guid", "list", "choice", ANY})
 _BRACE = r"\{"
+#: Days of a duration: stored as a date, they end with the year 9999, 2,932,896 days from 1970.
+_DAYS = "(0|[1-9][0-9]{0,5}|1[0-9]{6}|2[0-8][0-9]{5})"
+_LAST_DAYS = "29([0-2][0-9]{4}|3([01][0-9]{3}|2([0-7][0-9]{2}|8([0-8][0-9]|9[0-6]))))"
 #: What would be read as the rest of an operator, and as a pill.
 _NOT_AN_OPERATOR = "~/([=<>]|!=|_HIERARCHY).*/"
 _PILLESS = r"~/.*\{\{.*/"
@@ -214,12 +217,19 @@ class _Inputs:
     def duration(self) -> str:
         if "duration" not in self.sheet:
             # Rules, not one terminal: after `10 days` a space may begin the hours or what follows.
-            for unit, size in (("DAYS", 4), ("HOURS", 4), ("MINUTES", 4), ("SECONDS", 5)):
+            for unit, size in (("HOURS", 4), ("MINUTES", 4), ("SECONDS", 5)):
                 self.sheet.terminal(unit, [pattern(f"(0|[1-9][0-9]{{0,{size - 1}}}) {unit.lower()}?")])
+            self.sheet.terminal("DAYS", [pattern(f"{_DAYS} days?")])
+            # Near the end of the calendar, the rest is less than a day.
+            self.sheet.terminal("LAST_DAYS", [pattern(f"{_LAST_DAYS} days")])
+            self.sheet.terminal("DAY_HOURS", [pattern("(0|1?[1-9]|10|2[0-3]) hours?")])
+            self.sheet.terminal("HOUR_MINUTES", [pattern("(0|[1-5]?[1-9]|[1-5]0) minutes?")])
+            self.sheet.terminal("MINUTE_SECONDS", [pattern("(0|[1-5]?[1-9]|[1-5]0) seconds?")])
             self.sheet.rule(
                 "duration",
                 [
                     'DAYS (" " HOURS)? (" " MINUTES)? (" " SECONDS)?',
+                    'LAST_DAYS (" " DAY_HOURS)? (" " HOUR_MINUTES)? (" " MINUTE_SECONDS)?',
                     'HOURS (" " MINUTES)? (" " SECONDS)?',
                     'MINUTES (" " SECONDS)?',
                     "SECONDS",
@@ -520,7 +530,7 @@ class _Inputs:
     def item(self, slot: Slot) -> str | None:
         """One value of a list or a range: text in it holds no comma and no `@`."""
         try:
-            return self._value(slot, "item", "ITEM", empty=False)
+            return self._value(slot, "item", "ITEM", empty=slot.kind in _MAY_BE_EMPTY and not slot.labels)
         except Empty:
             return None
 
@@ -529,7 +539,7 @@ class _Inputs:
 
     def span(self) -> str:
         units = "|".join(f"{unit}s?" for unit in UNITS)
-        return self.once("SPAN", [pattern(rf"[1-9][0-9]{{0,3}} ({units})")])
+        return self.once("SPAN", [pattern(rf"(0|[1-9][0-9]{{0,8}}) ({units})")])
 
     # -- templates -----------------------------------------------------------------------------
 

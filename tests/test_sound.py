@@ -6,8 +6,10 @@ model would. `FLOWDSL_WALKS=2000` walks so many times (default: a few).
 
 import os
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from functools import cache
 from importlib import resources
 
@@ -20,7 +22,7 @@ from walk import Walked, walk_flow
 
 from decoding import Vocabulary, compile_grammar
 from flowdsl.check import check_flow
-from flowdsl.compile import compile_dsl
+from flowdsl.compile import compile_dsl, read_dsl
 from flowdsl.decompile import decompile
 from flowdsl.instance import Instance
 from flowdsl.outline import Limits, Outline
@@ -28,6 +30,7 @@ from flowdsl.scope import Scope
 from flowdsl.specialise import inputs_constraint
 from flowdsl.syntax import InputLine, OutlineLine, Value, parse_lines
 from grammars.operators import BY_WORD
+from grammars.spelling import DATE
 
 WALKS = int(os.environ.get("FLOWDSL_WALKS", "0"))
 
@@ -148,6 +151,36 @@ def test_walks_on_known_instances() -> None:
 @given(instance=instances(), seed=st.integers(0, 2**32))
 def test_walks_on_any_instance(instance: Instance, seed: int) -> None:
     assert_valid(*walked(seed, instance))
+
+
+def test_dates_are_those_of_the_calendar() -> None:
+    days = ("01-31", "02-28", "02-29", "02-30", "04-30", "04-31", "12-31", "00-10", "10-00", "13-01")
+    for text in (f"{year:04}-{day}" for year in range(10_000) for day in days):
+        try:
+            exists = bool(date.fromisoformat(text))
+        except ValueError:
+            exists = False
+        assert (re.fullmatch(DATE, text) is not None) == exists, text
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("999999 days 9999 hours", True),
+        ("2899999 days 9999 hours 9999 minutes 99999 seconds", True),
+        ("2932896 days 23 hours 59 minutes 59 seconds", True),
+        ("2932896 days 24 hours", False),
+        ("2932897 days", False),
+    ],
+)
+def test_durations_end_with_the_calendar(text: str, ends: bool) -> None:
+    known = fixed_instances()[0]
+    flow = compile_dsl("1 TIMER\n  duration_type: explicit_duration\n  duration: 1 day\n", known)
+    matcher = compile_grammar(vocabulary("nemo"), inputs_constraint(Scope.of(flow, known), 0).grammar)
+    tokens = vocabulary("nemo").encode(f"duration_type: explicit_duration\nduration: {text}\n")
+    assert (matcher.accepts(tokens) == len(tokens)) == ends
+    issues = read_dsl(f"1 TIMER\n  duration_type: explicit_duration\n  duration: {text}\n", known)[1]
+    assert (issues == []) == ends
 
 
 @pytest.mark.parametrize("count", [1, 3, 62])
