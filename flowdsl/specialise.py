@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from weakref import WeakKeyDictionary
 
 from decoding import Constraint
@@ -14,9 +14,9 @@ from flowdsl.model import Input
 from flowdsl.scope import PILL, Scope, record_input
 from flowdsl.tables import GOVERNED, governing_table, header_input, owner_of, record_governs, record_is_needed
 from flowdsl.typed import Typed, held, typed_of
-from grammars.inputs import inputs_grammar, timer_grammar
+from grammars.inputs import assignment_grammar, begins_template, inputs_grammar, timer_grammar
 from grammars.kinds import kind_of
-from grammars.spelling import is_bare, spell_label
+from grammars.spelling import is_bare, read_name, spell_label, spell_name
 from grammars.vocabulary import Line, Slot, Source
 
 #: The grammar of a step that takes none: a placeholder.
@@ -85,15 +85,20 @@ def slot_of(typed: Typed) -> Slot:
 def inputs_constraint(scope: Scope, at: int | None) -> Constraint:
     """What the inputs of a step (by index; None: the trigger) can be.
 
-    Where only the record says which table the step works on, the record comes first and the rest follows
-    from it, in a segment of its own.
+    Whatever other steps have already decided is taken into account: the outline must be known, and inputs that
+    are known make it sharper. Where only the record says which table the step works on, the record comes first
+    and the rest follows from it, in a segment of its own.
 
     Raises:
         grammars.text.Empty: the step cannot be filled here.
     """
     _, definition = owner_of(scope, at)
-    if at is None or definition is None or not record_governs(definition):
-        return Constraint(specialised_inputs(scope, at), INPUT_CLOSERS)
+    if definition is None:
+        return Constraint(NO_INPUTS, INPUT_CLOSERS)
+    if at is not None and scope.tree.components[at].is_logic and definition.name == "TIMER":
+        return Constraint(_timer(scope, at), INPUT_CLOSERS)
+    if at is None or not record_governs(definition):
+        return _constraint(scope, at, input_slots(scope, at))
     taken = record_input(definition)
     assert taken is not None
     needed = record_is_needed(definition)
@@ -105,33 +110,46 @@ def inputs_constraint(scope: Scope, at: int | None) -> Constraint:
         known = bare.with_inputs(at, (Input(name=taken.name, value=pill.group()),)) if pill else bare
         lines = [line for line in input_slots(known, at) if line.name != taken.name]
         typed = [line for line in lines if line.slot.kind not in GOVERNED or line.table is not None]
-        return Constraint(_grammar(known, at, typed), INPUT_CLOSERS)
+        return _constraint(known, at, typed)
 
     return Constraint(_grammar(bare, at, [record]), INPUT_CLOSERS, rest)
 
 
+def _constraint(scope: Scope, at: int | None, lines: Sequence[Line]) -> Constraint:
+    """What these lines can be. Where a template sets open names, each field begins a segment of its own."""
+    tables = tables_of(scope.instance)
+    templates = [i for i, line in enumerate(lines) if begins_template(line, tables)]
+    if not templates:
+        return Constraint(_grammar(scope, at, lines), INPUT_CLOSERS)
+    later = {f"{spell_name(lines[i].name)}: ": _constraint(scope, at, lines[i + 1 :]) for i in templates}
+
+    def after(text: str) -> Constraint | None:
+        line = text.removesuffix("\n").rpartition("\n")[2]
+        name = next((name for name in later if line.startswith(name)), None)
+        return None if name is None else following(name, (), text[text.rindex(name) + len(name) :])
+
+    def following(name: str, used: tuple[str, ...], text: str) -> Constraint:
+        """What comes after one field of a template, given those before it."""
+        if text.endswith("\n"):
+            return later[name]
+        used = (*used, read_name(text.strip().partition(" = ")[0]))
+        grammar = assignment_grammar(used, _sources(scope, at), tables)
+        return Constraint(grammar, INPUT_CLOSERS, partial(following, name, used))
+
+    return Constraint(_grammar(scope, at, lines), INPUT_CLOSERS, after)
+
+
 def _grammar(scope: Scope, at: int | None, lines: Sequence[Line]) -> str:
-    sources = [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
-    return inputs_grammar(lines, sources, tables_of(scope.instance))
+    return inputs_grammar(lines, _sources(scope, at), tables_of(scope.instance))
 
 
-def specialised_inputs(scope: Scope, at: int | None) -> str:
-    """The inputs grammar of a step (by index) or of the trigger (`at` None).
+def _sources(scope: Scope, at: int | None) -> list[Source]:
+    return [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
 
-    Whatever other steps have already decided is taken into account: the outline must be known, and
-    inputs that are known make it sharper.
 
-    Raises:
-        grammars.text.Empty: the step cannot be filled here.
-    """
-    _owner, definition = owner_of(scope, at)
-    if definition is None:
-        return NO_INPUTS
-    lines = input_slots(scope, at)
-    if definition.name != "TIMER" or at is None or not scope.tree.components[at].is_logic:
-        return _grammar(scope, at, lines)
-    sources = [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
-    by_name = {line.name: line for line in lines}
+def _timer(scope: Scope, at: int) -> str:
+    """The inputs grammar of a TIMER: which inputs it has depends on the first."""
+    by_name = {line.name: line for line in input_slots(scope, at)}
     kinds = [
         [
             Line("duration_type", Slot("choice", labels=(kind,)), mandatory=True),
@@ -139,7 +157,7 @@ def specialised_inputs(scope: Scope, at: int | None) -> str:
         ]
         for kind, names in TIMER_INPUTS.items()
     ]
-    return timer_grammar(sources, tables_of(scope.instance), kinds)
+    return timer_grammar(_sources(scope, at), tables_of(scope.instance), kinds)
 
 
 def input_slots(scope: Scope, at: int | None) -> list[Line]:

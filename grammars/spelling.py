@@ -98,4 +98,3 @@ DATE = (
     rf"|{_LEAP_YEAR}-02-29)"
 )
 DATE_TIME = rf"{DATE} {TIME}"
-OPEN_NAME = r"[a-z][a-z0-9_]{0,40}"
