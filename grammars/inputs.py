@@ -54,19 +54,21 @@ MAX_OPEN_FIELDS = 24
 
 #: Characters of text on its own, in a query, in a list on its own or in a query, in a range of a query.
 _CHARS = {name: TEXT_CHAR.replace('[^"', f'[^"{without}') for name, without in
-          (("TEXT", ""), ("QTEXT", "^"), ("NAMES", ","), ("ITEM", "^,"), ("END", "^@"))}  # fmt: skip
+          (("TEXT", ""), ("QTEXT", "^"), ("BELOW", "^"), ("NAMES", ","), ("ITEM", "^,"), ("END", "^@"))}  # fmt: skip
 #: What ends a name in a list or a rule of approval: a pill there holds none of it.
 _SEPARATORS = re.compile(r"[,\[\]]")
 #: A moment that the platform works out when the flow runs, as it is stored.
 _SCRIPT = r"'javascript:gs\.[A-Za-z0-9]{1,40}\(([^'\\()\^@{}\x00-\x1f\x7f]|\\'){0,80}\)'"
 _DATES = frozenset({"date", "date_time"})
+#: Names of rules.
+_PREFIX = {"QTEXT": "operand", "BELOW": "below", "ITEM": "item", "END": "end"}
 _MAY_BE_EMPTY = frozenset({"text", "reference", "guid", "list", "choice", ANY})
 _BRACE = r"\{"
 #: Days of a duration: stored as a date, they end with the year 9999, 2,932,896 days from 1970.
 _DAYS = "(0|[1-9][0-9]{0,5}|1[0-9]{6}|2[0-8][0-9]{5})"
 _LAST_DAYS = "29([0-2][0-9]{4}|3([01][0-9]{3}|2([0-7][0-9]{2}|8([0-8][0-9]|9[0-6]))))"
 #: What would be read as the rest of an operator (IN, in a list; IN_HIERARCHY), and as a pill.
-_REST = {"ITEM": "[=<>]|!=|_HIERARCHY", "QTEXT": "[=<>]|!=|_DYNAMIC", "END": "[=<>]|!="}
+_REST = {"ITEM": "[=<>]|!=|_HIERARCHY", "BELOW": "[=<>]|!=|_DYNAMIC", "QTEXT": "[=<>]|!=", "END": "[=<>]|!="}
 _PILLESS = r"~/.*\{\{.*/"
 #: The stored value of conditions or a template that say nothing.
 _NOTHING = literal("''")
@@ -448,13 +450,13 @@ class _Inputs:
             self._paths[key] = {t: ways[0] if len(ways) == 1 else f"({' | '.join(ways)})" for t, ways in found.items()}
         return self._paths[key]
 
-    def columns(self, table: str, mode: str) -> Iterator[tuple[Slot, Sequence[str]]]:
+    def columns(self, table: str, mode: str) -> Iterable[tuple[Slot, Sequence[str]]]:
         """A table's columns by what they hold, without those whose name may not stand in a list."""
-        for slot, names in self.tables.by_slot(table).items():
-            if mode.endswith("_listed"):
-                names = [name for name in names if not _SEPARATORS.search(name)]
-            if names:
-                yield slot, names
+        columns = self.tables.by_slot(table).items()
+        if not mode.endswith("_listed"):
+            return columns
+        usable = ((slot, [name for name in names if not _SEPARATORS.search(name)]) for slot, names in columns)
+        return ((slot, names) for slot, names in usable if names)
 
     def choice_of(self, names: Sequence[str], mode: str) -> str:
         spell = spell_name if mode == "field" else lambda name: _escape(name, mode)
@@ -578,12 +580,13 @@ class _Inputs:
             yield f"({' | '.join(literal(f' {operator.word}') for operator in operators)})"
         elif operand == "value":
             clearing = [op for op in operators if op.name in {"=", "!=", "CHANGESTO", "CHANGESFROM"}]
-            others = [op for op in operators if op not in clearing]
-            for group, empty in ((clearing, True), (others, False)):
+            below = [op for op in operators if op.name == "IN_HIERARCHY"]
+            others = [op for op in operators if op not in {*clearing, *below}]
+            for group, chars, empty in ((clearing, "QTEXT", True), (others, "QTEXT", False), (below, "BELOW", False)):
                 if group:
                     these = f"({' | '.join(literal(f' {operator.word} ') for operator in group)})"
                     try:
-                        yield f"{these} {self._value(slot, 'operand', 'QTEXT', empty)}"
+                        yield f"{these} {self._value(slot, _PREFIX[chars], chars, empty)}"
                     except Empty:
                         if empty:
                             yield f'{these} "\\"\\""'
@@ -620,7 +623,7 @@ class _Inputs:
     def item(self, slot: Slot, text: str) -> str | None:
         """One value of a list or a range: text in it does not hold what stands between two of them."""
         try:
-            return self._value(slot, text.lower(), text, empty=slot.kind in _MAY_BE_EMPTY and not slot.labels)
+            return self._value(slot, _PREFIX[text], text, empty=slot.kind in _MAY_BE_EMPTY and not slot.labels)
         except Empty:
             return None
 

@@ -169,9 +169,8 @@ def _clauses(clauses: tuple[Clause, ...], table: str | None, instance: Instance)
             if any(len(value.names) > FIELD_DEPTH for value in clause.values) or compared:
                 yield "columns of a condition"
         for value in clause.values:
-            rest = "_HIERARCHY" if clause.form == "several" else "_DYNAMIC"
-            if value.form == "text" and value.text.startswith(rest):
-                yield "text in a query does not begin like an operator"
+            if clause.form == "several" and value.text.startswith("_HIERARCHY"):
+                yield "values of a list do not read as another operator"
             yield from _value(value, PILL_DEPTH if clause.join == "," else COMPARED_DEPTH, instance)
 
 
