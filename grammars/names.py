@@ -3,8 +3,8 @@
 >>> sheet = Sheet()
 >>> declared_name(sheet, "INPUT", ["user"])
 'INPUT_NAME'
->>> [is_open_walk([name]) for name in ("deviceId", "lastPING", "ORder", "AND", "1st", "a b")]
-[True, False, False, False, True, False]
+>>> [is_open_walk([name]) for name in ("deviceId", "ID", "lastPING", "PING", "AND", "1st", "a b")]
+[True, True, False, False, False, True, False]
 """
 
 import re
@@ -24,7 +24,12 @@ _EDGE = r"([^\s`\\{}.\^=<>!@\x00-\x1f\x7f]|\\[`\\])"
 _INNER = r"([^`\\{}.\^=<>!@\x00-\x1f\x7f]|\\[`\\])"
 _QUOTED = f"`{_EDGE}({_INNER}{{0,{NAME_LENGTH - 2}}}{_EDGE})?`"
 
-#: In an encoded query an operator follows a field at once; these are told apart from a longer name by its capitals.
+# In an encoded query an operator follows a field at once. Each begins with two capitals, so it is told apart where
+# no two stand together in a field, and none at its end.
+_CAMEL = r"[A-Z]?[a-z0-9_]{1,80}([A-Z][a-z0-9_]{1,80}){0,9}"
+_UNQUOTED = r"([A-Z][a-z0-9_]|[a-z_])[a-z0-9_]{0,80}([A-Z][a-z0-9_]{1,80}){0,9}"
+#: Names in capitals, short, since looking for operators in them takes time.
+_CAPITALS = "[A-Z][A-Z0-9_]{0,31}"
 _WORDS = sorted(operator.name for operator in OPERATORS if operator.name[0].isalpha())
 _HEADS = sorted(
     word[:at]
@@ -32,12 +37,16 @@ _HEADS = sorted(
     for at in range(1, len(word))
     if any(other.name.startswith(word[at:]) or word[at:].startswith(other.name) for other in OPERATORS)
 )
-#: Names that would not be read back: an operator in them, or begun at their end; or what joins two conditions.
+#: Capitals that would not be read back: an operator in them, or begun at their end; or what joins two conditions.
 _MISREAD = f"(OR|NQ).*|.+({'|'.join(_WORDS)}).*|.+({'|'.join(_HEADS)})"
-_READABLE = f"~{pattern(f'({_MISREAD})`?')}"
-_FIELD = rf"([A-Za-z_][A-Za-z0-9_]{{0,{NAME_LENGTH - 1}}}|`[0-9][A-Za-z0-9_]{{0,{NAME_LENGTH - 1}}}`)"
 _WORD = f"[A-Za-z0-9_]{{1,{NAME_LENGTH}}}"
-_OPEN_WALK = re.compile(rf"(?!({_MISREAD})$){_WORD}(\.{_WORD}){{0,{WALK_LENGTH - 1}}}")
+_OPEN_WALK = re.compile(
+    rf"{_CAMEL}(\.{_CAMEL}){{0,{WALK_LENGTH - 1}}}|(?!({_MISREAD}|{'|'.join(sorted(KEYWORDS))})$){_CAPITALS}"
+)
+
+
+_FIELD = pattern(f"{_UNQUOTED}|`[0-9]({_CAMEL})?`")
+_IN_CAPITALS = f"{pattern(_CAPITALS)} & ~({_KEYWORDS}) & ~{pattern(_MISREAD)}"
 
 
 def is_open_name(name: str) -> bool:
@@ -48,7 +57,7 @@ def is_open_name(name: str) -> bool:
 
 def is_open_walk(names: Sequence[str]) -> bool:
     """The same for fields in conditions or a template of an instance without tables."""
-    return not KEYWORDS & set(names) and _OPEN_WALK.fullmatch(".".join(names)) is not None
+    return _OPEN_WALK.fullmatch(".".join(names)) is not None
 
 
 def open_name(sheet: Sheet) -> str:
@@ -63,13 +72,13 @@ def declared_name(sheet: Sheet, word: str, used: Iterable[str]) -> str:
 
 def open_walk(sheet: Sheet) -> str:
     """The terminal of fields in conditions: names that an encoded query can be read back with."""
-    field = _field(sheet)
-    return _once(sheet, "OPEN_WALK", [f'({field} ("." {field}){{0,{WALK_LENGTH - 1}}}) & {_READABLE}'])
+    field = _once(sheet, "OPEN_FIELD", [_FIELD])
+    return _once(sheet, "OPEN_WALK", [f'{field} ("." {field}){{0,{WALK_LENGTH - 1}}}', _IN_CAPITALS])
 
 
 def open_field(sheet: Sheet, used: Iterable[str]) -> str:
     """The terminal of fields that a template sets; `used`: those that it has set."""
-    return _once(sheet, "OPEN_SET", _except(f"{_field(sheet)} & {_READABLE}", map(spell_name, used)))
+    return _once(sheet, "OPEN_SET", _except(f"({_FIELD} | {_IN_CAPITALS})", map(spell_name, used)))
 
 
 def open_path(sheet: Sheet) -> str:
@@ -81,10 +90,6 @@ def open_path(sheet: Sheet) -> str:
 def open_pill(sheet: Sheet) -> str:
     """The terminal of a walk within a pill, where nothing is quoted."""
     return _once(sheet, "OPEN_PILL", [pattern(rf"{_WORD}(\.{_WORD}){{0,{WALK_LENGTH - 1}}}")])
-
-
-def _field(sheet: Sheet) -> str:
-    return _once(sheet, "OPEN_FIELD", [f"{pattern(_FIELD)} & ~({_KEYWORDS})"])
 
 
 def _names() -> list[str]:
