@@ -340,7 +340,9 @@ class Outline:
     def _step_words(self) -> dict[str, tuple[str, ...] | None]:
         reach = self.next_reach()
         any_table = self._tables(tuple(self.instance.table_by_name))
-        own_tables = tuple(map(spell_name, reach.tables(self.instance)))  # of an open instance, too
+        own_tables: tuple[str, ...] | None = any_table
+        if None not in reach.records:
+            own_tables = tuple(map(spell_name, reach.tables(self.instance)))  # of an open instance, too
         words: dict[str, tuple[str, ...] | None] = {}
         for step in self.instance.steps:
             if not reach.fills(self.instance, step):

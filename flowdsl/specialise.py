@@ -11,10 +11,11 @@ from flowdsl.check_inputs import CATALOG_PREFIX, CATALOG_TRIGGER, RECORD_TRIGGER
 from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.logic import TIMER_INPUTS
 from flowdsl.model import Input
+from flowdsl.reach import Reach
 from flowdsl.scope import PILL, Scope, record_input
 from flowdsl.tables import GOVERNED, governing_table, header_input, owner_of, record_governs, record_is_needed
 from flowdsl.typed import Typed, held, typed_of
-from grammars.inputs import assignment_grammar, begins_template, inputs_grammar, timer_grammar
+from grammars.inputs import assignment_grammar, ends_segment, inputs_grammar, timer_grammar
 from grammars.kinds import kind_of
 from grammars.spelling import is_bare, read_name, spell_label, spell_name
 from grammars.vocabulary import Line, Slot, Source
@@ -116,17 +117,26 @@ def inputs_constraint(scope: Scope, at: int | None) -> Constraint:
 
 
 def _constraint(scope: Scope, at: int | None, lines: Sequence[Line]) -> Constraint:
-    """What these lines can be. Where a template sets open names, each field begins a segment of its own."""
+    """What these lines can be.
+
+    A table that is written although a record could imply it, and each field of open names that a template sets,
+    end a segment: what follows depends on them.
+    """
     tables = tables_of(scope.instance)
-    templates = [i for i, line in enumerate(lines) if begins_template(line, tables)]
-    if not templates:
+    ends = {f"{spell_name(line.name)}: ": i for i, line in enumerate(lines) if ends_segment(line, tables)}
+    if not ends:
         return Constraint(_grammar(scope, at, lines), INPUT_CLOSERS)
-    later = {f"{spell_name(lines[i].name)}: ": _constraint(scope, at, lines[i + 1 :]) for i in templates}
+    later = {name: _constraint(scope, at, lines[i + 1 :]) for name, i in ends.items() if not lines[i].ends}
 
     def after(text: str) -> Constraint | None:
         line = text.removesuffix("\n").rpartition("\n")[2]
-        name = next((name for name in later if line.startswith(name)), None)
-        return None if name is None else following(name, (), text[text.rindex(name) + len(name) :])
+        name = next((name for name in ends if line.startswith(name)), None)
+        if name is None:
+            return None
+        value = line[len(name) :]
+        if name not in later:
+            return _constraint(scope, at, _of_table(scope, at, lines[ends[name] + 1 :], read_name(value)))
+        return following(name, (), value + "\n"[: text.endswith("\n")])
 
     def following(name: str, used: tuple[str, ...], text: str) -> Constraint:
         """What comes after one field of a template, given those before it."""
@@ -137,6 +147,14 @@ def _constraint(scope: Scope, at: int | None, lines: Sequence[Line]) -> Constrai
         return Constraint(grammar, INPUT_CLOSERS, partial(following, name, used))
 
     return Constraint(_grammar(scope, at, lines), INPUT_CLOSERS, after)
+
+
+def _of_table(scope: Scope, at: int | None, lines: Sequence[Line], table: str) -> list[Line]:
+    """The lines after a table that is written: the record, if there is one, is of that table."""
+    taken = record_input(definition) if (definition := owner_of(scope, at)[1]) is not None else None
+    assert taken is not None
+    record = Line(taken.name, Slot("record", table), taken.mandatory)
+    return [record if line.name == taken.name else line for line in lines]
 
 
 def _grammar(scope: Scope, at: int | None, lines: Sequence[Line]) -> str:
@@ -175,14 +193,29 @@ def input_slots(scope: Scope, at: int | None) -> list[Line]:
         if tableless and (field is taken or kind_of(field.type) in GOVERNED):
             if governing_table(scope, at, field) is None:
                 continue
-        if field is named and taken is not None:
-            # The record pill implies it; without a record it may be written.
-            continue
+        if field is named and taken is not None and not _table_first(definition):
+            continue  # the record pill implies it; without a record it may be written, in its place
         line = _line(scope, at, field, definition)
-        if field is taken and named is not None and named is not on_line and not field.mandatory:
-            line = replace(line, mandatory=named.mandatory, instead=_line(scope, at, named, definition))
+        if field is named and taken is not None:
+            line = replace(line, mandatory=False, ends=True, words=_tables_at(scope, at, taken))
+        elif field is taken and named is not None and named is not on_line and not field.mandatory:
+            instead = None if _table_first(definition) else _line(scope, at, named, definition)
+            line = replace(line, mandatory=named.mandatory, instead=instead)
         lines.append(line)
     return lines
+
+
+def _table_first(definition: Step | TriggerType) -> bool:
+    """Whether the input that names the table stands before the record that implies it."""
+    named, taken = table_input(definition.inputs), record_input(definition)
+    return named is not None and taken is not None and definition.inputs.index(named) < definition.inputs.index(taken)
+
+
+def _tables_at(scope: Scope, at: int | None, taken: Field) -> tuple[str, ...]:
+    """The only tables that may be written, since a record of them must follow; none: any."""
+    reach = Reach.of(scope.instance, scope.sources(at))
+    free = not taken.mandatory or reach.nameless
+    return () if free else tuple(map(spell_name, reach.tables(scope.instance)))
 
 
 def is_asked(scope: Scope, at: int | None) -> bool:
@@ -210,7 +243,8 @@ def _line(scope: Scope, at: int | None, field: Field, definition: Step | Trigger
     if field is record_input(definition):
         slot = Slot("record", scope.table(at) if header_input(definition) is not None else None)
     named = table_input(definition.inputs)
-    known = True if field is record_input(definition) and named is not None and named.mandatory else None
+    implied = field is record_input(definition) and named is not None and header_input(definition) is None
+    known = True if implied and named is not None and named.mandatory else None
     if kind == "records" and at is not None and scope.tree.components[at].is_kind("FOREACH"):
         slot = Slot("records", scope.loops.get(at))
         known = False if at in scope.loops and scope.loops[at] is None else None

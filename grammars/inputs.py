@@ -19,6 +19,7 @@ line_0: "level: " value4_0 "\\n"
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 
 from grammars.kinds import ANY, RECORDS, fits
@@ -83,7 +84,12 @@ def inputs_grammar(lines: Sequence[Line], sources: Sequence[Source], tables: Tab
     return _Inputs(lines, sources, tables).text()
 
 
-def begins_template(line: Line, tables: Tables) -> bool:
+def ends_segment(line: Line, tables: Tables) -> bool:
+    """Whether a line ends a segment: what may follow depends on what it says."""
+    return line.ends or sets_open_names(line, tables)
+
+
+def sets_open_names(line: Line, tables: Tables) -> bool:
     """Whether a line sets open names, one segment each: which ones are taken depends on those before."""
     return line.slot.kind == "template" and (tables.is_open or line.table is None or not tables.columns(line.table))
 
@@ -127,16 +133,28 @@ class _Inputs:
         return f"{body}{self.sheet}"
 
     def sequence(self, lines: Sequence[Line]) -> str:
-        """The lines up to the first field of a template of open names, or to the end."""
-        cut = next((i for i, line in enumerate(lines) if begins_template(line, self.tables)), len(lines))
+        """The lines up to one that ends the segment (a template of open names: by its first field), or to the end."""
+        cut = next((i for i, line in enumerate(lines) if ends_segment(line, self.tables)), len(lines))
         parts = self.parts(lines[:cut])
         if cut < len(lines):
-            line = lines[cut]
-            begun = [f"{self.begun(line.name)} {self.assignment([])}"]
-            if not line.mandatory:
-                begun += [f'{self.begun(line.name)} {_NOTHING} "\\n"', self.sequence(lines[cut + 1 :]) or '""']
-            parts.append(f"({' | '.join(begun)})")
+            parts.append(f"({' | '.join(self.ends(lines[cut], lines[cut + 1 :]))})")
         return " ".join(parts)
+
+    def ends(self, line: Line, rest: Sequence[Line]) -> list[str]:
+        """A line that ends the segment, or what follows without it."""
+        if not line.ends:
+            options = [f"{self.begun(line.name)} {self.assignment([])}"]
+            if not line.mandatory:
+                options += [f'{self.begun(line.name)} {_NOTHING} "\\n"', self.sequence(rest) or '""']
+            return options
+        options = []
+        with suppress(Empty):
+            options.append(self.line(line))
+        with suppress(Empty):
+            options.append(self.sequence(rest) or '""')
+        if not options:
+            raise Empty(line.name)
+        return options
 
     def following(self, used: Sequence[str]) -> str:
         body = Sheet()
@@ -191,7 +209,7 @@ class _Inputs:
     def value(self, line: Line) -> str:
         kind = line.slot.kind
         if line.words:
-            return f"({' | '.join(map(literal, line.words))})"
+            return self.sheet.terminal(f"WORDS{self.id('L', line)[1:]}", map(literal, line.words))
         if kind == "conditions":
             return self.conditions(line)
         if kind == "template":

@@ -65,11 +65,12 @@ def _written(line: InputLine, refused: Refusal, flow: Flow, instance: Instance) 
     fields = {field.name: field for field in definition.inputs}
     table, record = table_input(definition.inputs), record_input(definition)
     if table is not None and record is not None and at is not None and owner.get(table.name) is not None:
+        between = [field.name for field in definition.inputs]
+        apart = between.index(table.name) - between.index(record.name)
         if owner.get(record.name) is None:
-            between = [field.name for field in definition.inputs]
-            if abs(between.index(table.name) - between.index(record.name)) > 1:
+            if apart > 1:
                 yield "a table without a record stands where the record would"
-        elif scope.implied_table(at) != owner.get(table.name):
+        elif apart > 0 and scope.implied_table(at) != owner.get(table.name):
             yield "a table other than the one that the record implies"
     if isinstance(line.value, Value):
         if line.name not in slots and named is not None and owner.get(named.name) is None:
