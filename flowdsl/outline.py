@@ -32,7 +32,7 @@ from grammars.spelling import read_name, read_text, spell_name, spell_text
 
 _DECLARED = tuple("string integer decimal boolean date date_time duration time choice list html journal".split())
 _DECLARED_OF_TABLES = ("reference", "record", "records")
-_MAX_DECLARED = 6
+_MAX_DECLARED = 12
 _OPENERS = {"IF": 1, "FOREACH": 1, "DOUNTIL": 1, "PARALLEL": 4, "TRY": 3}
 #: An annotation, and what follows it; or a line without one.
 _LINE = re.compile(r'((?:ON )?"(?:[^"\\\n]|\\.)*")?(.*\n)', re.DOTALL)
@@ -154,12 +154,10 @@ class Outline:
         types |= dict.fromkeys(_DECLARED_OF_TABLES, tables)
         if len(self.declared) >= _MAX_DECLARED:
             return self._line()
-        grammar = declaration_piece(
-            self.requirement,
-            used=[item.name for _, item in self.declared],
-            types=types,
-            outputs_only=any(word == "output" for word, _ in self.declared),
-        )
+        used = {word: [item.name for of, item in self.declared if of == word] for word in ("input", "output")}
+        words = ["output"] if used["output"] else ["input", "output"]
+        optional = frozenset(_DECLARED_OF_TABLES if self.instance.is_open else ())
+        grammar = declaration_piece(self.requirement, {word.upper(): used[word] for word in words}, types, optional)
         return Constraint(grammar, (self._shortest,), self._declared)
 
     def _declared(self, text: str) -> Constraint:
@@ -342,7 +340,9 @@ class Outline:
     def _step_words(self) -> dict[str, tuple[str, ...] | None]:
         reach = self.next_reach()
         any_table = self._tables(tuple(self.instance.table_by_name))
-        own_tables = tuple(map(spell_name, reach.tables(self.instance)))  # of an open instance, too
+        own_tables: tuple[str, ...] | None = any_table
+        if None not in reach.records:
+            own_tables = tuple(map(spell_name, reach.tables(self.instance)))  # of an open instance, too
         words: dict[str, tuple[str, ...] | None] = {}
         for step in self.instance.steps:
             if not reach.fills(self.instance, step):

@@ -31,7 +31,10 @@ from grammars.spelling import spell_path, spell_raw, spell_text
 _JOINS = {"": "", "AND": "^", "OR": "^OR", "NQ": "^NQ", ",": "^"}
 _LONGEST_FIRST = sorted(OPERATORS, key=lambda operator: -len(operator.name))
 _UNIT_WORDS = {code: word for word, code in UNITS.items()}
-_GENERIC = re.compile(r"[a-z0-9_.]+|[A-Za-z0-9_.]+?(?=[A-Z=<>!])|[^=<>!^{}]+(?=[=<>!])")
+_RUN, _OTHER = re.compile(r"[A-Za-z0-9_.]+"), re.compile(r"[^=<>!^{}]+(?=[=<>!])")
+_CAPITAL = re.compile("[A-Z]")
+#: Where in a name that is not known an operator is looked for.
+_LONGEST_NAME = 200
 _SCRIPT = re.compile(r"javascript:gs\.[A-Za-z0-9]+\([^()^]*\)")
 _SPAN = re.compile(r"@([a-z]+)@(ago|ahead)@([0-9]{1,9})")
 _OFFSET = re.compile(r"(.+)@([a-z]+)@(before|after)@([0-9]{1,9})", re.DOTALL)
@@ -62,9 +65,8 @@ class Columns:
             return
         if self.table is not None and not self.is_open:
             yield from self._walks(self.table, part)
-        for match in [_GENERIC.match(part)]:
-            if match is not None:
-                yield match.group(), Typed(ANY) if self.is_open else None, part[match.end() :]
+        for end in _generic(part):
+            yield part[:end], Typed(ANY) if self.is_open else None, part[end:]
 
     def _walks(self, table: str, part: str) -> Iterator[tuple[str, Typed, str]]:
         stack: list[tuple[str, str, str]] = [(table, "", part)]
@@ -98,6 +100,15 @@ class Columns:
             else:
                 break
         return spell_path([*names, *(rest.split(".") if rest else ())])
+
+
+def _generic(part: str) -> Iterator[int]:
+    """Where a name that is not known may end, since an operator begins with a capital or a sign."""
+    if run := _RUN.match(part):
+        yield from (match.start() for match in _CAPITAL.finditer(part, 1, min(run.end(), _LONGEST_NAME)))
+        yield run.end()
+    if other := _OTHER.match(part):
+        yield other.end()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from flowdsl.instance import Field, Instance, Step, table_input
 from flowdsl.scope import Source, record_input
-from flowdsl.tables import record_is_needed
+from flowdsl.tables import header_input, record_is_needed
 from flowdsl.typed import held
 from grammars.inputs import PILL_DEPTH
 from grammars.kinds import ANY, LISTS, RECORDS, kind_of
@@ -21,16 +21,18 @@ class Reach:
         records: the tables of the records that a pill can stand for; None among them: a record of
             no known table.
         lists: the same for lists.
+        nameless: whether a pill, if only at the end of a walk, can stand for a record of no known table.
     """
 
     pills: bool
     records: frozenset[str | None]
     lists: frozenset[str | None]
+    nameless: bool = False
 
     @classmethod
     def of(cls, instance: Instance, sources: Iterable[Source]) -> "Reach":
         """What can be reached from the roots in scope by at most `PILL_DEPTH` columns."""
-        pills = False
+        pills = nameless = False
         records: set[str | None] = set()
         lists: set[str | None] = set()
         for source in sources:
@@ -42,13 +44,14 @@ class Reach:
                 records.add(table)
                 if table is not None:
                     around = _around(instance, table)
+                    nameless = nameless or around[2]
                     records |= around[0]
                     lists |= around[1]
             elif kind == ANY:
                 records.add(None)
             if kind in RECORDS and instance.is_open:
                 records.add(None)
-        return cls(pills, frozenset(records), frozenset(lists))
+        return cls(pills, frozenset(records), frozenset(lists), nameless or None in records)
 
     def has_record(self, instance: Instance, table: str | None) -> bool:
         return any(table is None or t is None or instance.is_a(t, table) for t in self.records)
@@ -74,7 +77,8 @@ class Reach:
         if kind == "record":
             named = table_input(step.inputs)
             if field is record_input(step) and named is not None and named.mandatory:
-                return bool(self.tables(instance))
+                written = header_input(step) is not None or step.inputs.index(named) < step.inputs.index(field)
+                return bool(self.tables(instance)) or (written and None in self.records)
             return self.has_record(instance, field.reference)
         if kind == "records":
             return self.has_list(instance, field.reference)
@@ -82,8 +86,9 @@ class Reach:
 
 
 @lru_cache(maxsize=4096)
-def _around(instance: Instance, table: str) -> tuple[frozenset[str], frozenset[str | None]]:
-    """The tables of the records and of the lists within reach of a record of `table`."""
+def _around(instance: Instance, table: str) -> tuple[frozenset[str], frozenset[str | None], bool]:
+    """The tables of the records and of the lists within reach of a record of `table`, and whether some have none."""
+    nameless = False
     records: set[str] = {table}
     lists: set[str | None] = set()
     level = {table}
@@ -96,6 +101,8 @@ def _around(instance: Instance, table: str) -> tuple[frozenset[str], frozenset[s
                     lists.add(typed.table)
                 elif typed.kind in RECORDS and typed.table is not None:
                     following.add(typed.table)
+                elif typed.kind in RECORDS:
+                    nameless = True
         records |= following
         level = following
-    return frozenset(records), frozenset(lists)
+    return frozenset(records), frozenset(lists), nameless

@@ -11,12 +11,13 @@ from flowdsl.check_inputs import CATALOG_PREFIX, CATALOG_TRIGGER, RECORD_TRIGGER
 from flowdsl.instance import Field, Instance, Step, TriggerType, table_input
 from flowdsl.logic import TIMER_INPUTS
 from flowdsl.model import Input
+from flowdsl.reach import Reach
 from flowdsl.scope import PILL, Scope, record_input
 from flowdsl.tables import GOVERNED, governing_table, header_input, owner_of, record_governs, record_is_needed
 from flowdsl.typed import Typed, held, typed_of
-from grammars.inputs import inputs_grammar, timer_grammar
+from grammars.inputs import assignment_grammar, ends_segment, inputs_grammar, timer_grammar
 from grammars.kinds import kind_of
-from grammars.spelling import is_bare, spell_label
+from grammars.spelling import is_bare, read_name, spell_label, spell_name
 from grammars.vocabulary import Line, Slot, Source
 
 #: The grammar of a step that takes none: a placeholder.
@@ -89,15 +90,20 @@ def slot_of(typed: Typed) -> Slot:
 def inputs_constraint(scope: Scope, at: int | None) -> Constraint:
     """What the inputs of a step (by index; None: the trigger) can be.
 
-    Where only the record says which table the step works on, the record comes first and the rest follows
-    from it, in a segment of its own.
+    Whatever other steps have already decided is taken into account: the outline must be known, and inputs that
+    are known make it sharper. Where only the record says which table the step works on, the record comes first
+    and the rest follows from it, in a segment of its own.
 
     Raises:
         grammars.text.Empty: the step cannot be filled here.
     """
     _, definition = owner_of(scope, at)
-    if at is None or definition is None or not record_governs(definition):
-        return Constraint(specialised_inputs(scope, at), INPUT_CLOSERS)
+    if definition is None:
+        return Constraint(NO_INPUTS, INPUT_CLOSERS)
+    if at is not None and scope.tree.components[at].is_logic and definition.name == "TIMER":
+        return Constraint(_timer(scope, at), INPUT_CLOSERS)
+    if at is None or not record_governs(definition):
+        return _constraint(scope, at, input_slots(scope, at))
     taken = record_input(definition)
     assert taken is not None
     needed = record_is_needed(definition)
@@ -109,37 +115,67 @@ def inputs_constraint(scope: Scope, at: int | None) -> Constraint:
         known = bare.with_inputs(at, (Input(name=taken.name, value=pill.group()),)) if pill else bare
         lines = [line for line in input_slots(known, at) if line.name != taken.name]
         typed = [line for line in lines if line.slot.kind not in GOVERNED or line.table is not None]
-        return Constraint(_grammar(known, at, typed), INPUT_CLOSERS)
+        return _constraint(known, at, typed)
 
     return Constraint(_grammar(bare, at, [record]), INPUT_CLOSERS, rest)
 
 
+def _constraint(scope: Scope, at: int | None, lines: Sequence[Line]) -> Constraint:
+    """What these lines can be.
+
+    A table that is written although a record could imply it, and each field of open names that a template sets,
+    end a segment: what follows depends on them.
+    """
+    tables = tables_of(scope.instance)
+    ends = {f"{spell_name(line.name)}: ": i for i, line in enumerate(lines) if ends_segment(line, tables)}
+    if not ends:
+        return Constraint(_grammar(scope, at, lines), INPUT_CLOSERS)
+    later = {name: _constraint(scope, at, lines[i + 1 :]) for name, i in ends.items() if not lines[i].ends}
+
+    def after(text: str) -> Constraint | None:
+        line = text.removesuffix("\n").rpartition("\n")[2]
+        name = next((name for name in ends if line.startswith(name)), None)
+        if name is None:
+            return None
+        value = line[len(name) :]
+        if name not in later:
+            return _constraint(scope, at, _of_table(scope, at, lines[ends[name] + 1 :], read_name(value)))
+        return following(name, (), value + "\n"[: text.endswith("\n")])
+
+    def following(name: str, used: tuple[str, ...], text: str) -> Constraint:
+        """What comes after one field of a template, given those before it."""
+        if text.endswith("\n"):
+            return later[name]
+        used = (*used, read_name(text.strip().partition(" = ")[0]))
+        grammar = assignment_grammar(used, _sources(scope, at), tables)
+        return Constraint(grammar, INPUT_CLOSERS, partial(following, name, used))
+
+    return Constraint(_grammar(scope, at, lines), INPUT_CLOSERS, after)
+
+
+def _of_table(scope: Scope, at: int | None, lines: Sequence[Line], table: str) -> list[Line]:
+    """The lines after a table that is written: the record, if there is one, is of that table."""
+    taken = record_input(definition) if (definition := owner_of(scope, at)[1]) is not None else None
+    assert taken is not None
+    record = Line(taken.name, Slot("record", table), taken.mandatory)
+    return [record if line.name == taken.name else line for line in lines]
+
+
 def _grammar(scope: Scope, at: int | None, lines: Sequence[Line]) -> str:
-    sources = tuple(Source(source.path, slot_of(source.typed)) for source in scope.sources(at))
-    return tables_of(scope.instance).grammar(tuple(lines), sources)
+    return tables_of(scope.instance).grammar(tuple(lines), _sources(scope, at))
 
 
 def _grammar_text(tables: InstanceTables, lines: Sequence[Line], sources: Sequence[Source]) -> str:
     return inputs_grammar(lines, sources, tables)
 
 
-def specialised_inputs(scope: Scope, at: int | None) -> str:
-    """The inputs grammar of a step (by index) or of the trigger (`at` None).
+def _sources(scope: Scope, at: int | None) -> tuple[Source, ...]:
+    return tuple(Source(source.path, slot_of(source.typed)) for source in scope.sources(at))
 
-    Whatever other steps have already decided is taken into account: the outline must be known, and
-    inputs that are known make it sharper.
 
-    Raises:
-        grammars.text.Empty: the step cannot be filled here.
-    """
-    _owner, definition = owner_of(scope, at)
-    if definition is None:
-        return NO_INPUTS
-    lines = input_slots(scope, at)
-    if definition.name != "TIMER" or at is None or not scope.tree.components[at].is_logic:
-        return _grammar(scope, at, lines)
-    sources = [Source(source.path, slot_of(source.typed)) for source in scope.sources(at)]
-    by_name = {line.name: line for line in lines}
+def _timer(scope: Scope, at: int) -> str:
+    """The inputs grammar of a TIMER: which inputs it has depends on the first."""
+    by_name = {line.name: line for line in input_slots(scope, at)}
     kinds = [
         [
             Line("duration_type", Slot("choice", labels=(kind,)), mandatory=True),
@@ -147,7 +183,7 @@ def specialised_inputs(scope: Scope, at: int | None) -> str:
         ]
         for kind, names in TIMER_INPUTS.items()
     ]
-    return timer_grammar(sources, tables_of(scope.instance), kinds)
+    return timer_grammar(_sources(scope, at), tables_of(scope.instance), kinds)
 
 
 def input_slots(scope: Scope, at: int | None) -> list[Line]:
@@ -165,14 +201,29 @@ def input_slots(scope: Scope, at: int | None) -> list[Line]:
         if tableless and (field is taken or kind_of(field.type) in GOVERNED):
             if governing_table(scope, at, field) is None:
                 continue
-        if field is named and taken is not None:
-            # The record pill implies it; without a record it may be written.
-            continue
+        if field is named and taken is not None and not _table_first(definition):
+            continue  # the record pill implies it; without a record it may be written, in its place
         line = _line(scope, at, field, definition)
-        if field is taken and named is not None and named is not on_line and not field.mandatory:
-            line = replace(line, mandatory=named.mandatory, instead=_line(scope, at, named, definition))
+        if field is named and taken is not None:
+            line = replace(line, mandatory=False, ends=True, words=_tables_at(scope, at, taken))
+        elif field is taken and named is not None and named is not on_line and not field.mandatory:
+            instead = None if _table_first(definition) else _line(scope, at, named, definition)
+            line = replace(line, mandatory=named.mandatory, instead=instead)
         lines.append(line)
     return lines
+
+
+def _table_first(definition: Step | TriggerType) -> bool:
+    """Whether the input that names the table stands before the record that implies it."""
+    named, taken = table_input(definition.inputs), record_input(definition)
+    return named is not None and taken is not None and definition.inputs.index(named) < definition.inputs.index(taken)
+
+
+def _tables_at(scope: Scope, at: int | None, taken: Field) -> tuple[str, ...]:
+    """The only tables that may be written, since a record of them must follow; none: any."""
+    reach = Reach.of(scope.instance, scope.sources(at))
+    free = not taken.mandatory or reach.nameless
+    return () if free else tuple(map(spell_name, reach.tables(scope.instance)))
 
 
 def is_asked(scope: Scope, at: int | None) -> bool:
@@ -200,7 +251,8 @@ def _line(scope: Scope, at: int | None, field: Field, definition: Step | Trigger
     if field is record_input(definition):
         slot = Slot("record", scope.table(at) if header_input(definition) is not None else None)
     named = table_input(definition.inputs)
-    known = True if field is record_input(definition) and named is not None and named.mandatory else None
+    implied = field is record_input(definition) and named is not None and header_input(definition) is None
+    known = True if implied and named is not None and named.mandatory else None
     if kind == "records" and at is not None and scope.tree.components[at].is_kind("FOREACH"):
         slot = Slot("records", scope.loops.get(at))
         known = False if at in scope.loops and scope.loops[at] is None else None

@@ -17,17 +17,19 @@ line_0: "level: " value4_0 "\\n"
 <BLANKLINE>
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 
 from grammars.kinds import ANY, RECORDS, fits
+from grammars.names import open_field, open_name, open_path, open_pill, open_walk
 from grammars.operators import OPERATORS, PERIODS, UNITS, WEEKDAYS, Operator
 from grammars.spelling import (
     DATE,
     DATE_TIME,
     INTEGER,
     NUMBER,
-    OPEN_NAME,
     TEXT_CHAR,
     TIME,
     spell_name,
@@ -48,14 +50,29 @@ MAX_CLAUSES = 8
 #: Pills and braces in one generated text.
 TEXT_CHUNKS = 16
 
-#: Characters of text on its own, in a query, in a list on its own, and in a list or range of a query.
+#: Fields that one template sets where fields are open names.
+MAX_OPEN_FIELDS = 24
+
+#: Characters of text on its own, in a query, in a list on its own or in a query, in a range of a query.
 _CHARS = {name: TEXT_CHAR.replace('[^"', f'[^"{without}') for name, without in
-          (("TEXT", ""), ("QTEXT", "^"), ("NAMES", ","), ("ITEM", "^,@"))}  # fmt: skip
-_MAY_BE_EMPTY = frozenset({"text", "reference", "guid", "list", ANY})
+          (("TEXT", ""), ("QTEXT", "^"), ("BELOW", "^"), ("NAMES", ","), ("ITEM", "^,"), ("END", "^@"))}  # fmt: skip
+#: What ends a name in a list or a rule of approval: a pill there holds none of it.
+_SEPARATORS = re.compile(r"[,\[\]]")
+#: A moment that the platform works out when the flow runs, as it is stored.
+_SCRIPT = r"'javascript:gs\.[A-Za-z0-9]{1,40}\(([^'\\()\^@{}\x00-\x1f\x7f]|\\'){0,80}\)'"
+_DATES = frozenset({"date", "date_time"})
+#: Names of rules.
+_PREFIX = {"QTEXT": "operand", "BELOW": "below", "ITEM": "item", "END": "end"}
+_MAY_BE_EMPTY = frozenset({"text", "reference", "guid", "list", "choice", ANY})
 _BRACE = r"\{"
-#: What would be read as the rest of an operator, and as a pill.
-_NOT_AN_OPERATOR = "~/([=<>]|!=|_HIERARCHY).*/"
+#: Days of a duration: stored as a date, they end with the year 9999, 2,932,896 days from 1970.
+_DAYS = "(0|[1-9][0-9]{0,5}|1[0-9]{6}|2[0-8][0-9]{5})"
+_LAST_DAYS = "29([0-2][0-9]{4}|3([01][0-9]{3}|2([0-7][0-9]{2}|8([0-8][0-9]|9[0-6]))))"
+#: What would be read as the rest of an operator (IN, in a list; IN_HIERARCHY), and as a pill.
+_REST = {"ITEM": "[=<>]|!=|_HIERARCHY", "BELOW": "[=<>]|!=|_DYNAMIC", "QTEXT": "[=<>]|!=", "END": "[=<>]|!="}
 _PILLESS = r"~/.*\{\{.*/"
+#: The stored value of conditions or a template that say nothing.
+_NOTHING = literal("''")
 
 
 def inputs_grammar(lines: Sequence[Line], sources: Sequence[Source], tables: Tables) -> str:
@@ -65,6 +82,25 @@ def inputs_grammar(lines: Sequence[Line], sources: Sequence[Source], tables: Tab
         Empty: a mandatory input can hold nothing (an outline must not offer such a step).
     """
     return _Inputs(lines, sources, tables).text()
+
+
+def ends_segment(line: Line, tables: Tables) -> bool:
+    """Whether a line ends a segment: what may follow depends on what it says."""
+    return line.ends or sets_open_names(line, tables)
+
+
+def sets_open_names(line: Line, tables: Tables) -> bool:
+    """Whether a line sets open names, one segment each: which ones are taken depends on those before."""
+    return line.slot.kind == "template" and (tables.is_open or line.table is None or not tables.columns(line.table))
+
+
+def assignment_grammar(used: Sequence[str], sources: Sequence[Source], tables: Tables) -> str:
+    """Lark text of the next field that a template of open names sets: up to the comma, or the end of the line.
+
+    Args:
+        used: the fields that are set already.
+    """
+    return _Inputs([], sources, tables).following(used)
 
 
 def timer_grammar(sources: Sequence[Source], tables: Tables, kinds: Sequence[Sequence[Line]]) -> str:
@@ -80,6 +116,9 @@ class _Inputs:
         self._paths: dict[tuple[str, int, str], Mapping[str, str]] = {}
         self.ids: dict[str, dict[object, int]] = {}
         self.count = 0
+        paths = [source.path for source in sources]
+        self.is_plain = tables.is_plain and not any(re.search(r'["\\]', path) for path in paths)
+        self.is_listable = tables.is_plain and not any(map(_SEPARATORS.search, paths))
 
     def id(self, prefix: str, key: object) -> str:
         """A short name for a slot or a table, the same each time."""
@@ -90,8 +129,45 @@ class _Inputs:
 
     def text(self) -> str:
         body = Sheet()
-        body.rule("start", [" ".join(self.parts(self.lines)) or '""'])
+        body.rule("start", [self.sequence(self.lines) or '""'])
         return f"{body}{self.sheet}"
+
+    def sequence(self, lines: Sequence[Line]) -> str:
+        """The lines up to one that ends the segment (a template of open names: by its first field), or to the end."""
+        cut = next((i for i, line in enumerate(lines) if ends_segment(line, self.tables)), len(lines))
+        parts = self.parts(lines[:cut])
+        if cut < len(lines):
+            parts.append(f"({' | '.join(self.ends(lines[cut], lines[cut + 1 :]))})")
+        return " ".join(parts)
+
+    def ends(self, line: Line, rest: Sequence[Line]) -> list[str]:
+        """A line that ends the segment, or what follows without it."""
+        if not line.ends:
+            options = [f"{self.begun(line.name)} {self.assignment([])}"]
+            if not line.mandatory:
+                options += [f'{self.begun(line.name)} {_NOTHING} "\\n"', self.sequence(rest) or '""']
+            return options
+        options = []
+        with suppress(Empty):
+            options.append(self.line(line))
+        with suppress(Empty):
+            options.append(self.sequence(rest) or '""')
+        if not options:
+            raise Empty(line.name)
+        return options
+
+    def following(self, used: Sequence[str]) -> str:
+        body = Sheet()
+        body.rule("start", [f'" " {self.assignment(used)}'])
+        return f"{body}{self.sheet}"
+
+    def assignment(self, used: Sequence[str]) -> str:
+        """One field of a template of open names."""
+        more = '("," | "\\n")' if len(used) + 1 < MAX_OPEN_FIELDS else '"\\n"'
+        return f'{open_field(self.sheet, used)} " = " {self.queried(Slot(ANY))} {more}'
+
+    def begun(self, name: str) -> str:
+        return literal(f"{spell_name(name)}: ")
 
     def either(self, kinds: Sequence[Sequence[Line]]) -> str:
         body = Sheet()
@@ -123,15 +199,17 @@ class _Inputs:
         return self.sheet.rule(name, options)
 
     def _spelled(self, line: Line) -> list[str]:
+        nothing = [_NOTHING] if not line.mandatory and line.slot.kind in {"conditions", "template"} else []
         try:
-            return [f'{literal(spell_name(line.name) + ": ")} {self.value(line)} "\\n"']
+            options = [self.value(line), *nothing]
         except Empty:
-            return []
+            options = nothing
+        return [f'{self.begun(line.name)} {option} "\\n"' for option in options]
 
     def value(self, line: Line) -> str:
         kind = line.slot.kind
         if line.words:
-            return f"({' | '.join(map(literal, line.words))})"
+            return self.sheet.terminal(f"WORDS{self.id('L', line)[1:]}", map(literal, line.words))
         if kind == "conditions":
             return self.conditions(line)
         if kind == "template":
@@ -139,7 +217,7 @@ class _Inputs:
         if kind == "table":
             return self.table_name()
         if kind == "field":
-            return self.field(line.table, None, FIELD_DEPTH)
+            return open_path(self.sheet) if self.is_open(line.table) else self.field(line.table, None, FIELD_DEPTH)
         if line.above is not None:
             return self.sheet.terminal("ABOVE", [pattern(greater_than(line.above))])
         if line.known is not None:
@@ -152,8 +230,13 @@ class _Inputs:
     def table_name(self) -> str:
         if "TABLE" in self.sheet:
             return "TABLE"
-        names = [pattern(OPEN_NAME)] if self.tables.is_open else [literal(spell_name(n)) for n in self.tables.names]
-        return self.sheet.terminal("TABLE", names)
+        if self.tables.is_open:
+            return open_name(self.sheet)
+        return self.sheet.terminal("TABLE", [literal(spell_name(name)) for name in self.tables.names])
+
+    def is_open(self, table: str | None) -> bool:
+        """Whether the fields of a table are open names."""
+        return self.tables.is_open or table is None or not self.tables.columns(table)
 
     # -- values --------------------------------------------------------------------------------
 
@@ -167,17 +250,22 @@ class _Inputs:
     def queried(self, slot: Slot) -> str:
         """A value in a template, where `^` may not stand; a field that nothing in scope fits can be cleared."""
         try:
-            return self._value(slot, "operand", "QTEXT", True, PILL_DEPTH)
+            value = self._value(slot, "operand", "QTEXT", True, PILL_DEPTH)
         except Empty:
             return '"\\"\\""'
+        return f"({value} | {self.script()})" if slot.kind in _DATES and not slot.labels else value
+
+    def script(self) -> str:
+        return self.once("SCRIPT", [pattern(_SCRIPT)])
 
     def _value(self, slot: Slot, prefix: str, text: str, empty: bool, depth: int = COMPARED_DEPTH) -> str:
         name = f"{prefix}{'_e' if empty else ''}{depth}_{self.id('K', slot)[1:]}"
         if name in self.sheet:
             return name
-        options = [*self.literals(slot, text), *self.pill_options(slot, depth=depth)]
+        options = [*self.literals(slot, text), *self.pill_options(slot, depth=depth, listed=text == "ITEM")]
         if empty and options:
-            options.append('"\\"\\""')
+            # `""` may be a label, then the empty value is written as it is stored
+            options.append(_NOTHING if '""' in slot.labels else '"\\"\\""')
         return self.sheet.rule(name, options)
 
     def literals(self, slot: Slot, text: str) -> Iterator[str]:
@@ -214,12 +302,19 @@ class _Inputs:
     def duration(self) -> str:
         if "duration" not in self.sheet:
             # Rules, not one terminal: after `10 days` a space may begin the hours or what follows.
-            for unit, size in (("DAYS", 4), ("HOURS", 4), ("MINUTES", 4), ("SECONDS", 5)):
+            for unit, size in (("HOURS", 4), ("MINUTES", 4), ("SECONDS", 5)):
                 self.sheet.terminal(unit, [pattern(f"(0|[1-9][0-9]{{0,{size - 1}}}) {unit.lower()}?")])
+            self.sheet.terminal("DAYS", [pattern(f"{_DAYS} days?")])
+            # Near the end of the calendar, the rest is less than a day.
+            self.sheet.terminal("LAST_DAYS", [pattern(f"{_LAST_DAYS} days")])
+            self.sheet.terminal("DAY_HOURS", [pattern("(0|1?[1-9]|10|2[0-3]) hours?")])
+            self.sheet.terminal("HOUR_MINUTES", [pattern("(0|[1-5]?[1-9]|[1-5]0) minutes?")])
+            self.sheet.terminal("MINUTE_SECONDS", [pattern("(0|[1-5]?[1-9]|[1-5]0) seconds?")])
             self.sheet.rule(
                 "duration",
                 [
                     'DAYS (" " HOURS)? (" " MINUTES)? (" " SECONDS)?',
+                    'LAST_DAYS (" " DAY_HOURS)? (" " HOUR_MINUTES)? (" " MINUTE_SECONDS)?',
                     'HOURS (" " MINUTES)? (" " SECONDS)?',
                     'MINUTES (" " SECONDS)?',
                     "SECONDS",
@@ -234,7 +329,7 @@ class _Inputs:
             rules = []
             for who, table in (("U", "sys_user"), ("G", "sys_user_group")):
                 known = self.tables.is_open or table in self.tables.names
-                pills = self.pill_options(Slot("reference", table), quoted=True) if known else []
+                pills = self.pill_options(Slot("reference", table), quoted=True, listed=True) if known else []
                 item = " | ".join([name, *pills])
                 head = self.once(
                     f"RULE_{who}", [pattern(rf"(Approves|Rejects|ApprovesRejects)(Any|All|Res|[1-9][0-9]?[#%]){who}\[")]
@@ -248,12 +343,15 @@ class _Inputs:
         """Quoted names and pills of records, separated by commas."""
         rule = f"names{'_q' if queried else ''}_{self.id('K', Slot('list', slot.table))[1:]}"
         if rule not in self.sheet:
+            chars = _CHARS["ITEM" if queried else "NAMES"]
+            name = first = self.once(
+                f"LIST_{'Q' * queried}NAME", [f"{pattern(f'({chars}|{_BRACE}){{1,80}}')} & {_PILLESS}"]
+            )
             if queried:
-                name = self.once("LIST_QNAME", [f"{pattern(_CHARS['ITEM'] + '{1,80}')} & {_NOT_AN_OPERATOR}"])
-            else:
-                name = self.once("LIST_NAME", [pattern(_CHARS["NAMES"] + "{1,80}")])
-            item = " | ".join([name, *self.pill_options(Slot("list_item", slot.table), quoted=True)])
-            self.sheet.rule(rule, [f'"\\"" ({item}) ("," ({item})){{0,9}} "\\""'])
+                first = self.once("LIST_FIRST", [f"{name}{_safe('END')}"])
+            pills = self.pill_options(Slot("list_item", slot.table), quoted=True, listed=True)
+            some, more = " | ".join([first, *pills]), " | ".join([name, *pills])
+            self.sheet.rule(rule, [f'"\\"" ({some}) ("," ({more})){{0,9}} "\\""'])
         return rule
 
     def plain_text(self, name: str) -> str:
@@ -290,16 +388,22 @@ class _Inputs:
     # -- pills ---------------------------------------------------------------------------------
 
     def pill_options(
-        self, slot: Slot, quoted: bool = False, depth: int = PILL_DEPTH, known: bool | None = None
+        self,
+        slot: Slot,
+        quoted: bool = False,
+        depth: int = PILL_DEPTH,
+        known: bool | None = None,
+        listed: bool = False,
     ) -> list[str]:
-        """The terminal of the pills in scope that fit a slot, if there are any."""
-        quoted = quoted and not self.tables.is_plain
+        """The terminal of the pills in scope that fit a slot, if there are any; `listed`: without separators."""
+        quoted = quoted and not self.is_plain
+        listed = listed and not self.is_listable
         slot = Slot(slot.kind, slot.table)
         which = {None: "", True: "_KNOWN", False: "_NAMELESS"}[known]
-        name = f"{self.id('K', slot)}_PILL{depth}{'_QUOTED' if quoted else ''}{which}"
+        name = f"{self.id('K', slot)}_PILL{depth}{'_QUOTED' * quoted}{'_LISTED' * listed}{which}"
         if name in self.sheet:
             return [name]
-        mode = "quoted" if quoted else "pill"
+        mode = ("quoted" if quoted else "pill") + "_listed" * (listed and not self.tables.is_plain)
 
         def wanted(gives: Slot) -> bool:
             is_known = gives.table is not None and gives.kind != ANY
@@ -307,6 +411,8 @@ class _Inputs:
 
         options = []
         for source in self.sources:
+            if listed and _SEPARATORS.search(source.path):
+                continue
             path = _escape(source.path, mode)
             if wanted(source.slot):
                 options.append(literal(f"{{{{{path}}}}}"))
@@ -320,7 +426,7 @@ class _Inputs:
         if start.kind not in RECORDS:
             return None
         if self.tables.is_open:
-            return self.open_walk() if wanted(Slot(ANY)) else None
+            return open_pill(self.sheet) if wanted(Slot(ANY)) else None
         if start.table is None:
             return None
         name = f"W{self.id('T', (start.table, mode))}{self.id('G', key)}D{depth}"
@@ -330,7 +436,7 @@ class _Inputs:
         for table, path in self.paths(start.table, depth, mode).items():
             ends = [
                 self.once(f"C{self.id('T', (table, mode))}{self.id('S', slot)}", [self.choice_of(names, mode)])
-                for slot, names in self.tables.by_slot(table).items()
+                for slot, names in self.columns(table, mode)
                 if wanted(slot)
             ]
             if ends:
@@ -351,7 +457,7 @@ class _Inputs:
             for length in range(1, depth):
                 following: dict[str, list[str]] = {}
                 for table, path in level.items():
-                    for further, names in _by_table(self.tables.by_slot(table)):
+                    for further, names in _by_table(dict(self.columns(table, mode))):
                         ids = f"{self.id('T', (table, mode))}{self.id('T', (further, mode))}"
                         step = self.once(f"R{ids}", [f'{self.choice_of(names, mode)} "."'])
                         following.setdefault(further, []).append(f"{path} {step}")
@@ -362,19 +468,24 @@ class _Inputs:
             self._paths[key] = {t: ways[0] if len(ways) == 1 else f"({' | '.join(ways)})" for t, ways in found.items()}
         return self._paths[key]
 
+    def columns(self, table: str, mode: str) -> Iterable[tuple[Slot, Sequence[str]]]:
+        """A table's columns by what they hold, without those whose name may not stand in a list."""
+        columns = self.tables.by_slot(table).items()
+        if not mode.endswith("_listed"):
+            return columns
+        usable = ((slot, [name for name in names if not _SEPARATORS.search(name)]) for slot, names in columns)
+        return ((slot, names) for slot, names in usable if names)
+
     def choice_of(self, names: Sequence[str], mode: str) -> str:
         spell = spell_name if mode == "field" else lambda name: _escape(name, mode)
         return f"({' | '.join(literal(spell(name)) for name in names)})"
-
-    def open_walk(self) -> str:
-        return self.once("OPEN_WALK", [pattern(rf"{OPEN_NAME}(\.{OPEN_NAME}){{0,2}}")])
 
     # -- fields --------------------------------------------------------------------------------
 
     def field(self, table: str | None, slot: Slot | None, depth: int) -> str:
         """The terminal of the fields of a table, all (`slot` None) or those of a slot."""
-        if self.tables.is_open or table is None or not self.tables.columns(table):
-            return self.open_walk()
+        if table is None or self.is_open(table):
+            return open_walk(self.sheet)
         mode = "pill" if self.tables.is_plain else "field"
         key = ("all",) if slot is None else ("field", slot)
         walk = self.walk(Slot("record", table), depth, key, lambda gives: slot is None or gives == slot, mode)
@@ -398,9 +509,13 @@ class _Inputs:
 
     # -- conditions ----------------------------------------------------------------------------
 
+    def is_pills(self, line: Line) -> bool:
+        """Whether conditions compare pills, not fields."""
+        return line.table is None and line.slot.table == "pills"
+
     def conditions(self, line: Line) -> str:
         rule = f"conditions_{self.id('L', line)[1:]}"
-        if line.table is None and line.slot.table == "pills":
+        if self.is_pills(line):
             clauses = self.pill_clauses(line)
         else:
             clauses = self.field_clauses(line)
@@ -440,7 +555,7 @@ class _Inputs:
     def field_clauses(self, line: Line) -> list[str]:
         columns = self.tables.columns(line.table) if line.table is not None else {}
         if self.tables.is_open or not columns:
-            return [f"{self.open_walk()} {self.tail(Slot(ANY), line)}"]
+            return [f"{open_walk(self.sheet)} {self.tail(Slot(ANY), line)}"]
         assert line.table is not None
         depth = 1 if line.own_fields else FIELD_DEPTH
         risky = clashes(columns)
@@ -483,44 +598,50 @@ class _Inputs:
             yield f"({' | '.join(literal(f' {operator.word}') for operator in operators)})"
         elif operand == "value":
             clearing = [op for op in operators if op.name in {"=", "!=", "CHANGESTO", "CHANGESFROM"}]
-            others = [op for op in operators if op not in clearing]
-            for group, empty in ((clearing, True), (others, False)):
+            below = [op for op in operators if op.name == "IN_HIERARCHY"]
+            others = [op for op in operators if op not in {*clearing, *below}]
+            for group, chars, empty in ((clearing, "QTEXT", True), (others, "QTEXT", False), (below, "BELOW", False)):
                 if group:
                     these = f"({' | '.join(literal(f' {operator.word} ') for operator in group)})"
                     try:
-                        yield f"{these} {self._value(slot, 'operand', 'QTEXT', empty)}"
+                        yield f"{these} {self._value(slot, _PREFIX[chars], chars, empty)}"
                     except Empty:
                         if empty:
                             yield f'{these} "\\"\\""'
-            if slot.kind in {"date", "date_time"} and not line.own_fields:
+            if slot.kind in _DATES and not line.own_fields:
+                yield f"{words} {self.script()}"
                 edges = [op for op in operators if op.name in {"<", "<=", ">", ">="}]
                 yield f"({' | '.join(literal(f' {op.word} ') for op in edges)}) {self.period()}"
         elif operand == "text":
             text = slot if slot.kind == "list" else Slot("text")
             yield f"{words} {self._value(text, 'operand', 'QTEXT', False)}"
         elif operand == "list":
-            item = self.item(slot)
+            item = self.item(slot, "ITEM")
             if item is not None:
                 yield f'{words} "(" {item} (", " {item}){{0,15}} ")"'
         elif operand == "range":
-            item = self.item(slot)
+            item = self.item(slot, "END")
+            if item is not None and slot.kind in _DATES and not line.own_fields:
+                item = f"({item} | {self.script()})"
             if item is not None:
                 yield f'{words} {item} " TO " {item}'
-        elif operand == "field" and line.table is not None and not self.tables.is_open:
-            yield f"{words} {self.field(line.table, None, 1)}"
+        elif operand == "field" and not self.is_pills(line):
+            unit = f' (" BY " {self.once("UNIT", map(literal, UNITS))})?' if slot.kind in _DATES else ""
+            yield f"{words} {self.field(line.table, None, 1 if line.own_fields else FIELD_DEPTH)}{unit}"
         elif operand == "period":
             yield f"{words} {self.period()}"
         elif operand == "span":
             yield f"{words} {self.span()} {self.once('DIRECTION', [literal(' ago'), literal(' ahead')])}"
-        elif operand == "offset" and line.table is not None and not self.tables.is_open:
-            yield f'{words} {self.span()} (" before " | " after ") {self.field(line.table, None, 1)}'
+        elif operand == "offset" and not self.is_pills(line):
+            field = self.field(line.table, None, 1 if line.own_fields else FIELD_DEPTH)
+            yield f'{words} {self.span()} (" before " | " after ") {field}'
         elif operand == "weekday":
             yield f"{words} {self.once('WEEKDAY', map(literal, WEEKDAYS))}"
 
-    def item(self, slot: Slot) -> str | None:
-        """One value of a list or a range: text in it holds no comma and no `@`."""
+    def item(self, slot: Slot, text: str) -> str | None:
+        """One value of a list or a range: text in it does not hold what stands between two of them."""
         try:
-            return self._value(slot, "item", "ITEM", empty=False)
+            return self._value(slot, _PREFIX[text], text, empty=slot.kind in _MAY_BE_EMPTY and not slot.labels)
         except Empty:
             return None
 
@@ -529,18 +650,16 @@ class _Inputs:
 
     def span(self) -> str:
         units = "|".join(f"{unit}s?" for unit in UNITS)
-        return self.once("SPAN", [pattern(rf"[1-9][0-9]{{0,3}} ({units})")])
+        return self.once("SPAN", [pattern(rf"(0|[1-9][0-9]{{0,8}}) ({units})")])
 
     # -- templates -----------------------------------------------------------------------------
 
     def template(self, line: Line) -> str:
         """Assignments to different fields."""
-        if self.tables.is_open or line.table is None or not self.tables.columns(line.table):
-            fields = [(pattern(p), Slot(ANY)) for p in _open_classes()]
-        else:
-            risky = {name for name, words in clashes(self.tables.columns(line.table)).items() if "=" in words}
-            columns = self.tables.columns(line.table)
-            fields = [(literal(spell_name(n)), columns[n]) for n in _usual_first(columns) if n not in risky]
+        assert line.table is not None
+        columns = self.tables.columns(line.table)
+        risky = {name for name, words in clashes(columns).items() if "=" in words}
+        fields = [(literal(spell_name(n)), columns[n]) for n in _usual_first(columns) if n not in risky]
         start = f"set_{self.id('L', line)[1:]}"
         self._distinct(start, fields)
         return f"{start}_0::0x0"
@@ -577,7 +696,7 @@ class _Inputs:
 
 def _safe(name: str) -> str:
     """What keeps text in a query from being read as part of the operator before it."""
-    return "" if name == "TEXT" else f" & {_NOT_AN_OPERATOR}"
+    return f" & ~/({_REST[name]}).*/" if name in _REST else ""
 
 
 def greater_than(low: int, high: int = 999) -> str:
@@ -627,12 +746,6 @@ def _usual_first(columns: Mapping[str, Slot]) -> list[str]:
     return sorted(columns, key=lambda name: name.startswith("sys_"))
 
 
-def _open_classes() -> list[str]:
-    """Patterns that share out open names: two names set together fall into different ones."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    return [f"{first}{rest}" for first in letters for rest in ("[a-m][a-z0-9_]{0,40}", "([n-z0-9_][a-z0-9_]{0,40})?")]
-
-
 def _by_table(columns: Mapping[Slot, Sequence[str]]) -> Iterator[tuple[str, list[str]]]:
     """The reference columns of a table, by the table they lead to."""
     tables: dict[str, list[str]] = {}
@@ -650,4 +763,4 @@ def _group(names: list[str], key: Callable[[str], frozenset[str]]) -> Iterator[t
 
 
 def _escape(text: str, mode: str) -> str:
-    return spell_text(text)[1:-1] if mode == "quoted" else text
+    return spell_text(text)[1:-1] if mode.startswith("quoted") else text

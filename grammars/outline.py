@@ -17,7 +17,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from grammars.spelling import OPEN_NAME, spell_text
+from grammars.names import declared_name, open_name
+from grammars.spelling import spell_text
 from grammars.text import Sheet, literal, pattern
 
 #: Characters of a generated annotation.
@@ -64,24 +65,30 @@ def line_piece(requirement: str | None, step: bool, end: bool, stop: bool) -> st
 
 
 def declaration_piece(
-    requirement: str | None, used: Sequence[str], types: Mapping[str, Sequence[str] | None], outputs_only: bool
+    requirement: str | None,
+    used: Mapping[str, Sequence[str]],
+    types: Mapping[str, Sequence[str] | None],
+    optional: frozenset[str] = frozenset(),
 ) -> str:
-    """A declared input or output of a subflow, or the annotation of its first step."""
+    """A declared input or output of a subflow, or the annotation of its first step.
+
+    Args:
+        used: the words that may stand here, INPUT and OUTPUT, each with the names that are declared by it.
+        types: each with the tables it may name, as in `step_piece`.
+        optional: the types whose table may be left out.
+    """
     sheet = Sheet()
     text = Sheet()
-    step = annotation(text, requirement)
-    words = " | ".join(["OUTPUT"] if outputs_only else ["INPUT", "OUTPUT"])
-    taken = f" & ~/({'|'.join(used)})/" if used else ""
-    text.terminal("ITEM_NAME", [f"{pattern(OPEN_NAME)}{taken}"])
-    options = [step]
-    for i, (tables, names) in enumerate(_by_tables(types)):
-        head = f'({" | ".join(literal(f"{word} ") for word in words.split(" | "))}) ITEM_NAME " " TYPES_{i}'
+    options = [annotation(text, requirement)]
+    heads = " | ".join(f'"{word} " {declared_name(text, word, names)}' for word, names in used.items())
+    plain = {name: None for name, tables in types.items() if tables is None or name in optional}
+    tabled = {name: tables for name, tables in types.items() if tables is not None}
+    for i, (tables, names) in enumerate([*_by_tables(plain), *_by_tables(tabled)]):
         text.terminal(f"TYPES_{i}", map(literal, names))
         if tables is None:
-            options.append(f'{head} "\\n"')
+            options.append(f'({heads}) " " TYPES_{i} "\\n"')
         else:
-            text.terminal(f"TABLES_{i}", _names(tables))
-            options.append(f'{head} " " TABLES_{i} "\\n"')
+            options.append(f'({heads}) " " TYPES_{i} " " {_tables(text, i, tables)} "\\n"')
     sheet.rule("start", options)
     return f"{sheet}{text}"
 
@@ -105,14 +112,15 @@ def step_piece(words: Mapping[str, Sequence[str] | None], optional: frozenset[st
         if tables is None:
             options.append(f'" " WORDS_{i} "\\n"')
         else:
-            text.terminal(f"TABLES_{i}", _names(tables))
-            options.append(f'" " WORDS_{i} " " TABLES_{i} "\\n"')
+            options.append(f'" " WORDS_{i} " " {_tables(text, i, tables)} "\\n"')
     sheet.rule("start", options)
     return f"{sheet}{text}"
 
 
-def _names(tables: Sequence[str]) -> list[str]:
-    return [pattern(OPEN_NAME)] if tuple(tables) == OPEN_TABLES else [literal(table) for table in tables]
+def _tables(text: Sheet, number: int, tables: Sequence[str]) -> str:
+    if tuple(tables) == OPEN_TABLES:
+        return open_name(text)
+    return text.terminal(f"TABLES_{number}", map(literal, tables))
 
 
 def _by_tables(

@@ -42,11 +42,12 @@ class Line:
         table: whose columns its conditions, template or field names are; None: open names.
         on_change: whether its conditions may use change operators.
         own_fields: whether its conditions look at the table's own columns only, and not at "now".
-        words: the only values it takes (numbers of steps), as the DSL spells them.
+        words: the only values it takes (numbers of steps, tables), as the DSL spells them.
         above: a number must be greater than this.
         known: whether a pill must be of a known table, since that table is written with it, or of none, since
             none was named; None: either.
         instead: a line that may stand in place of this one.
+        ends: whether what follows this line, where it is written, is a segment of its own.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Line:
     above: int | None = None
     known: bool | None = None
     instead: "Line | None" = None
+    ends: bool = False
 
 
 class Tables(Protocol):

@@ -10,7 +10,7 @@ from flowdsl.model import Flow
 from flowdsl.outline import Limits, Outline
 from flowdsl.scope import Scope, record_input
 from flowdsl.specialise import inputs_constraint
-from flowdsl.tables import owner_of
+from flowdsl.tables import owner_of, record_governs
 from grammars.spelling import spell_name
 from grammars.text import Empty
 
@@ -52,23 +52,38 @@ def refusals(
         except Empty as empty:
             yield Refusal(where, "".join(lines), f"<Empty {empty}>", "")
             continue
-        record = f"{_record_name(scope, at)}: "
-        head = [line for line in lines if line.startswith(record)] if constraint.then is not None else lines
-        tail = [line for line in lines if line not in head]
-        for part in (head, tail):
-            problem = refusal("".join(part), replace(constraint, then=None), vocabulary)
-            if problem:
+        if record := _first(scope, at):
+            lines.sort(key=lambda line: not line.startswith(f"{record}: "))
+        text, done = "".join(lines), ""
+        while constraint is not None:
+            rest = text[len(done) :]
+            part = _segment(rest, constraint, vocabulary) if constraint.then is not None else rest
+            if problem := refusal(part, replace(constraint, then=None), vocabulary, done, rest[len(part) :]):
                 yield replace(problem, where=where)
                 break
-            following = constraint.after("".join(part))
-            if following is None:
-                break
-            constraint = following
+            constraint, done = constraint.after(part), done + part
+            if constraint is None and done != text:
+                yield replace(_refused((done, text[len(done) :], ""), b"", ""), where=where)
 
 
-def _record_name(scope: Scope, at: int | None) -> str:
-    taken = record_input(definition) if (definition := owner_of(scope, at)[1]) is not None else None
-    return spell_name(taken.name) if taken is not None else ""
+def _segment(text: str, constraint: Constraint, vocabulary: Vocabulary) -> str:
+    """How far one segment goes: to the last place where it may end, or over all of a text that is refused."""
+    matcher = compile_grammar(vocabulary, constraint.grammar)
+    end = None
+    for at, char in enumerate(text):
+        tokens = vocabulary.encode(char)
+        end = at if matcher.accepting else end
+        if matcher.stopped or matcher.accepts(tokens) < len(tokens):
+            return text if end is None else text[:end]
+        matcher.consume(tokens)
+    return text
+
+
+def _first(scope: Scope, at: int | None) -> str | None:
+    """The input that stands in a segment of its own, before the others: the record that says which table it is."""
+    definition = owner_of(scope, at)[1]
+    taken = record_input(definition) if at is not None and record_governs(definition) and definition else None
+    return spell_name(taken.name) if taken is not None else None
 
 
 def outline_refusals(text: str, constraint: Constraint | None, vocabulary: Vocabulary) -> Iterator[Refusal]:
@@ -101,12 +116,18 @@ def _piece(text: str) -> str:
     return line[: at + 1]
 
 
-def refusal(text: str, constraint: Constraint, vocabulary: Vocabulary) -> Refusal | None:
+def refusal(
+    text: str, constraint: Constraint, vocabulary: Vocabulary, before: str = "", after: str = ""
+) -> Refusal | None:
     """The first token of one segment whose mask bit is off, or the end if that is refused.
 
     Where the grammar leaves one way only, the mask has one token, and it may cut the text in another place
     than the tokenizer does: then it is gone on from there, as decoding does.
+
+    Args:
+        before, after: what stands around the segment, for the line that is told of.
     """
+    around = (before, text, after)
     matcher = compile_grammar(vocabulary, constraint.grammar)
     done, whole = b"", text.encode()
     tokens = vocabulary.encode(text)
@@ -116,19 +137,19 @@ def refusal(text: str, constraint: Constraint, vocabulary: Vocabulary) -> Refusa
             forced = matcher.forced()
             spelled = b"".join(vocabulary.decode_bytes([one]) for one in forced)
             if not forced or not whole.startswith(spelled, len(done)):
-                return _refused(text, done, vocabulary.decode([token]))
+                return _refused(around, done, vocabulary.decode([token]))
             matcher.consume(forced)
             done += spelled
             tokens = vocabulary.encode(whole[len(done) :].decode())
             continue
         matcher.consume([token])
         done += vocabulary.decode_bytes([token])
-    return None if matcher.accepting else _refused(text, done, "")
+    return None if matcher.accepting else _refused(around, done, "")
 
 
-def _refused(text: str, done: bytes, token: str) -> Refusal:
+def _refused(around: tuple[str, str, str], done: bytes, token: str) -> Refusal:
     """The line that a refused token is on (the line that it ends, if it is a newline)."""
-    before = done.decode(errors="ignore")
+    before = around[0] + done.decode(errors="ignore")
     start = before.rfind("\n") + 1
-    line = text[start:].partition("\n")[0]
+    line = "".join(around)[start:].partition("\n")[0]
     return Refusal("outline", line, token, before[start:])

@@ -31,7 +31,7 @@ _TEXTS = [
     "", " ", "x", "true", "false", "NONE", "END", "AND", "7", "-1.50", "07:00", "10 days", "today", "last month",
     "3 days ago", "Monday", "Service Desk", "it's \"quoted\"", "back\\slash", "\\n", "\\", "'", '"', "`", "{", "}", "}}",
     "{x}", "a{b", "line\nline", "tab\there", "a TO b", "(a, b)", "a.b.c", "# no comment", "ORx", "NQx", "IN", "LIKE",
-    "_HIERARCHY", "x=y", "a,b", "a@b.example", "日本語", "e\u0301", "EQ", "javascript:gs.x()", "ON \"x\" daily",
+    "_HIERARCHY", "_DYNAMIC", "x=y", "a,b", "a@b.example", "日本語", "e\u0301", "EQ", "javascript:gs.x()", "ON \"x\" daily",
 ]  # fmt: skip
 #: Names that a sloppy lexer, a regular expression or a path would trip over.
 NAMES = [
@@ -42,7 +42,7 @@ NAMES = [
     "isEMPTY", "record", "end", "a&b", "tab/le", "A" * 60,
 ]  # fmt: skip
 _BRACED = ["br{ace", "cu}rl", "eq=ual", "ha^t", "a<b", "wow!", "me@home"]  # not in pills or queries
-_OPEN_COLUMNS = ["name", "state", "state2", "owner", "due_at", "order", "x1", "a_b"]
+_OPEN_COLUMNS = ["name", "state", "state2", "owner", "due_at", "order", "x1", "a_b", "deviceId", "Owner2", "_x", "1st"]
 _LABELS = ["New", "In Progress", "AND", "true", "NONE", "3 days ago", 'say "hi"', "a`b", "2", "1", "{{1.Count}}", "a, b",
            "日本語", "TO", "back\\slash", "today", "x TO y", "New state", "it's", "TRUE", "On Hold", "#1"]  # fmt: skip
 _CHOICES = ["1", "2", "-5", "new", "New", "in progress", "a/b", "OR", "IN", "true", "é", "x y z", "NQ1", "'q'", "[x]"]
@@ -694,7 +694,8 @@ class _FlowDrawer(_Drawer):
 
     def duration(self) -> str:
         known = ["1970-01-01 00:00:00", "1970-01-11 00:00:00", "1970-01-01 00:15:00", "1970-01-02 01:01:01"]
-        return self.pick([*known, "1970-01-11 04:00:00", "1970-03-01 23:59:59", "2069-12-31 00:00:01"])
+        later = ["1970-01-11 04:00:00", "1970-03-01 23:59:59", "2069-12-31 00:00:01", "9999-12-31 23:59:59"]
+        return self.pick([*known, *later])
 
     # -- pills ---------------------------------------------------------------------------------
 
@@ -849,6 +850,8 @@ class _FlowDrawer(_Drawer):
                 operand = other if same and self.reads_back(left, name, other, site) else left
                 if site.table is not None and not site.open and not self.reads_back(left, name, operand, site):
                     return "ISEMPTY"
+                if type_.kind in {"date", "date_time"} and self.chance(30):
+                    operand += f"@{self.pick(['minute', 'day', 'year'])}"
             case "period":
                 words = self.pick(sorted(PERIODS))
                 script = words.title().replace(" ", "")
@@ -881,6 +884,8 @@ class _FlowDrawer(_Drawer):
         if type_.kind in {"date", "date_time"} and operator in {"<", ">"} and not site.own and self.chance(40):
             words = self.pick(sorted(PERIODS)).title().replace(" ", "")
             return f"javascript:gs.{'beginningOf' if operator == '<' else 'endOf'}{words}()"
+        if type_.kind in {"date", "date_time"} and not site.own and self.chance(10):
+            return self.pick(["javascript:gs.daysAgoStart(7)", "javascript:gs.dateGenerate('2027-01-31','start')"])
         if slot.kind == "text" and not slot.choices and site.pills:
             value = self.prose(site.env, query=True)
         else:

@@ -35,12 +35,9 @@ from grammars.inputs import (
     TEXT_LENGTH,
     clashes,
 )
-from grammars.spelling import OPEN_NAME
+from grammars.names import is_open_name, is_open_walk
 
 REQUIREMENT = 'When Ann "A." signs (twice!), tell {{her}}: the file\\folder is naïve 日本, and log it 3 times'
-_OPEN = re.compile(OPEN_NAME)
-#: What would be read as the rest of the operator before it.
-_OPERATOR = re.compile(r"[=<>]|!=|_HIERARCHY")
 _DECLARED = set("string integer decimal boolean date date_time duration time choice list html journal".split())
 
 
@@ -68,11 +65,12 @@ def _written(line: InputLine, refused: Refusal, flow: Flow, instance: Instance) 
     fields = {field.name: field for field in definition.inputs}
     table, record = table_input(definition.inputs), record_input(definition)
     if table is not None and record is not None and at is not None and owner.get(table.name) is not None:
+        between = [field.name for field in definition.inputs]
+        apart = between.index(table.name) - between.index(record.name)
         if owner.get(record.name) is None:
-            between = [field.name for field in definition.inputs]
-            if abs(between.index(table.name) - between.index(record.name)) > 1:
+            if apart > 1:
                 yield "a table without a record stands where the record would"
-        elif scope.implied_table(at) != owner.get(table.name):
+        elif apart > 0 and scope.implied_table(at) != owner.get(table.name):
             yield "a table other than the one that the record implies"
     if isinstance(line.value, Value):
         if line.name not in slots and named is not None and owner.get(named.name) is None:
@@ -83,12 +81,12 @@ def _written(line: InputLine, refused: Refusal, flow: Flow, instance: Instance) 
                 yield "a record of an unknown table"
         yield from _value(line.value, PILL_DEPTH, instance)
         if line.name in slots and slots[line.name].slot.kind == "list":
-            yield from _names(line.value.text, queried=False)
+            yield from _names(line.value.text)
         return
     table = slots[line.name].table if line.name in slots else None
     for clause in line.value or ():
         if _kind(clause, table, scope, at) == "list":
-            yield from (bound for value in clause.values for bound in _names(value.text, queried=True))
+            yield from (bound for value in clause.values for bound in _names(value.text))
     yield from _clauses(line.value or (), table, instance)
     assert owner is not None and (named is None or named.name in fields)
 
@@ -101,15 +99,11 @@ def _kind(clause: Clause, table: str | None, scope: Scope, at: int | None) -> st
     return held(column).kind if column is not None else None
 
 
-def _names(text: str, queried: bool) -> Iterator[str]:
+def _names(text: str) -> Iterator[str]:
     """A list of names."""
     names = [name for name in re.split(",", PILL.sub("x", text))]
     if len(names) > 10 or any(len(name) > 80 or not name for name in names):
         yield "names in a list"
-    if any(set("{") & set(name) for name in names):
-        yield "names in a list hold no brace"
-    if queried and any(set("^@") & set(name) or _OPERATOR.match(name) for name in names):
-        yield "names in a list of a query hold no separators and no operators"
 
 
 def _declared(line: OutlineLine, flow: Flow, instance: Instance) -> Iterator[str]:
@@ -123,27 +117,23 @@ def _declared(line: OutlineLine, flow: Flow, instance: Instance) -> Iterator[str
             if pill is not None and Scope.of(flow, instance).resolve(pill.group(1), at).table is None:
                 yield "a record of an unknown table"
     if line.form in {"input", "output"}:
-        if not _OPEN.fullmatch(line.names[0]):
-            yield "declared names are lower-case words"
-        if line.names[1] not in _DECLARED and len(line.names) < 3:
+        if not is_open_name(line.names[0]):
+            yield "declared names hold no signs of a query"
+        if line.names[1] not in _DECLARED and len(line.names) < 3 and not instance.is_open:
             yield "declared types are the common ones, of a named table"
     held = [item for items in (flow.inputs, flow.outputs) if items for item in items.items]
-    if len(held) > 6:
-        yield "six declared items"
-    if line.form in {"input", "output"} and [item.name for item in held].count(line.names[0]) > 1:
-        yield "declared names are distinct"
-    if instance.is_open and any(not _OPEN.fullmatch(name) for name in line.names[1:]):
-        yield "open names are lower-case words"
+    if len(held) > 12:
+        yield "twelve declared items"
+    if instance.is_open and any(not is_open_name(name) for name in line.names[1:]):
+        yield "open names hold no signs of a query"
 
 
 def _value(value: Value, depth: int, instance: Instance) -> Iterator[str]:
     text = value.text
-    if value.form == "raw":
-        yield "no raw values"
+    if value.form == "raw" and text and not re.fullmatch(r"javascript:gs\.\w{1,40}\([^()^@{}\\]{0,80}\)", text):
+        yield "raw values that are no moment"
     if value.form in {"pill", "text"}:
         for pill in PILL.findall(text):
-            if pill.startswith("inputs.") and not _OPEN.fullmatch(pill.removeprefix("inputs.").split(".")[0]):
-                yield "declared names are lower-case words"
             if pill.count(".") - 1 > (3 if instance.is_open else depth):
                 yield "columns in a pill"
         if any(len(part) > TEXT_LENGTH for part in PILL.split(text)):
@@ -151,28 +141,16 @@ def _value(value: Value, depth: int, instance: Instance) -> Iterator[str]:
         if text.count("{") > TEXT_CHUNKS:
             yield "pills and braces in a text"
     if value.form == "words":
-        if re.search(r"\d{13}|\.\d{7}", text):
+        if re.search(r"\d{41}", text):
             yield "digits of a number"
-        if re.match(r"\d{5,} days", text):
-            yield "days of a duration"
-        if re.match(r"\d{4}-\d\d-\d\d", text) and text[:2] not in {"19", "20"}:
-            yield "years 1900 to 2099"
-        if re.match(r"0 \w+s (ago|ahead)", text):
-            yield "a span is not empty"
     if instance.is_open and value.form in {"words", "walk"}:
-        if not all(_OPEN.fullmatch(name) for name in value.names):
-            yield "open names are lower-case words"
+        if not all(map(is_open_name, value.names)):
+            yield "open names hold no signs of a query"
 
 
 def _clauses(clauses: tuple[Clause, ...], table: str | None, instance: Instance) -> Iterator[str]:
     if len(clauses) > MAX_CLAUSES:
         yield "conditions in a query"
-    if instance.is_open and clauses and clauses[-1].join == ",":
-        classes = [
-            (c.left[0][:1], c.left[0][1:2] in set("abcdefghijklm")) for c in clauses if not isinstance(c.left, str)
-        ]
-        if len(set(classes)) < len(classes):
-            yield "open names that are set together begin differently"
     columns = tables_of(instance).columns(table) if table is not None and not instance.is_open else {}
     if len(columns) > 62 and len(clauses) > 3 and clauses[-1].join == ",":
         yield "three fields beyond the usual ones in a template of a wide table"
@@ -184,24 +162,16 @@ def _clauses(clauses: tuple[Clause, ...], table: str | None, instance: Instance)
             yield "columns of a condition"
         if not compared and clause.left[0] in clashes(columns):
             yield "column names that another one continues as an operator"
-        if instance.is_open and not compared and not all(map(_OPEN.fullmatch, clause.left)):
-            yield "open names are lower-case words"
+        if instance.is_open and not compared and not is_open_walk(clause.left):
+            yield "open fields do not read as operators"
         if clause.form == "several" and len(clause.values) > 16:
             yield "values in a list"
-        if clause.form in {"several", "between"} and any(value.text in {"", '""'} for value in clause.values):
-            yield "values in a list or a range are not empty"
-        if clause.form in {"several", "between"} and any(set("^,@") & set(value.text) for value in clause.values):
-            yield "values in a list or a range hold no separators"
-        if clause.form == "by_unit":
-            yield "SAMEAS without a unit"
-        if clause.form == "offset" and clause.amount == "0":
-            yield "a span is not empty"
         if clause.word in {"SAMEAS", "NSAMEAS"} or clause.form == "offset" or "_FIELD" in clause.word:
-            if any(len(value.names) > 1 for value in clause.values) or instance.is_open or compared:
-                yield "columns compared with are the table's own"
+            if any(len(value.names) > FIELD_DEPTH for value in clause.values) or compared:
+                yield "columns of a condition"
         for value in clause.values:
-            if value.form == "text" and _OPERATOR.match(value.text):
-                yield "text in a query does not begin like an operator"
+            if clause.form == "several" and value.text.startswith("_HIERARCHY"):
+                yield "values of a list do not read as another operator"
             yield from _value(value, PILL_DEPTH if clause.join == "," else COMPARED_DEPTH, instance)
 
 
