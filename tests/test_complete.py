@@ -170,8 +170,8 @@ def _clauses(clauses: tuple[Clause, ...], table: str | None, instance: Instance)
             if any(len(value.names) > FIELD_DEPTH for value in clause.values) or compared:
                 yield "columns of a condition"
         for value in clause.values:
-            if clause.form == "several" and value.text.startswith("_HIERARCHY"):
-                yield "values of a list do not read as another operator"
+            if clause.form in {"several", "between"} and re.match("[=<>]|!=|_HIERARCHY", value.text):
+                yield "values of a list or a range do not read as the rest of an operator"
             yield from _value(value, PILL_DEPTH if clause.join == "," else COMPARED_DEPTH, instance)
 
 
