@@ -1,7 +1,8 @@
 """Masks and grammars as the catalogue grows: the Mistral-Nemo vocabulary, no model.
 
 Reference flows are written token by token, in both stages, as decoding does. How long a grammar takes until it
-is ready for its first mask is one figure, what each mask takes after that is the other.
+is ready for its first mask is one figure, what each mask takes after that is the other. Between them stands the
+rehearsal, which `generate_flow` does beside the passes that write the outline.
 """
 
 import contextlib
@@ -18,13 +19,15 @@ import numpy as np
 
 from benchmarks.ours import stage_texts
 from benchmarks.teach import Strayed, next_token
-from decoding import Constraint, DecodingError, Matcher, Vocabulary
+from decoding import Constraint, DecodingError, Matcher, Vocabulary, rehearse, with_drafts
 from decoding.matcher import Mask
 from decoding.output import Bits, Output
 from flowdsl import Flow, FlowError, Instance, check_flow
+from flowdsl.inputs_drafts import inputs_drafts
 from flowdsl.outline import Limits, Outline, read_outline
 from flowdsl.pairs import instance_for
 from flowdsl.requirement import forms_of
+from flowdsl.retrieve import Search
 from flowdsl.specialise import inputs_constraint, is_asked
 
 Case = tuple[str, Flow]
@@ -72,16 +75,18 @@ def _row(words: Vocabulary, make: Callable[[], Instance], cases: Sequence[Case])
     begun = time.perf_counter()
     instance = make()
     loaded = time.perf_counter() - begun
+    Search.of(instance).__dict__["_encoder"] = None  # the drafts go by words alone: no index is made for this
     masks: list[float] = []
     outlines: list[float] = []
     inputs: list[float] = []
+    rehearsals: list[float] = []
     written = 0
     gc.collect()
     for requirement, flow in cases:
         if check_flow(flow, instance):
             continue
-        with contextlib.suppress(Strayed, DecodingError, FlowError), _timed_masks(masks):
-            _write(words, instance, requirement, flow, outlines, inputs)
+        with contextlib.suppress(Strayed, DecodingError, FlowError):
+            _write(words, instance, requirement, flow, outlines, inputs, rehearsals, masks)
             written += 1
     spent = np.array(masks or [float("nan")])
     return {
@@ -91,6 +96,7 @@ def _row(words: Vocabulary, make: Callable[[], Instance], cases: Sequence[Case])
         "first_outline_ms": outlines[0] * 1e3 if outlines else None,
         "outline_ms": statistics.median(outlines) * 1e3 if outlines else None,
         "inputs_ms": statistics.median(inputs) * 1e3 if inputs else None,
+        "rehearsal_ms": statistics.median(rehearsals) * 1e3 if rehearsals else None,
         "masks": len(masks),
         "mask_p50_us": float(np.percentile(spent, 50)) * 1e6,
         "mask_p99_us": float(np.percentile(spent, 99)) * 1e6,
@@ -119,20 +125,35 @@ def _timed_masks(spent: list[float]) -> Iterator[None]:
 
 
 def _write(
-    words: Vocabulary, instance: Instance, requirement: str, flow: Flow, outlines: list[float], inputs: list[float]
+    words: Vocabulary,
+    instance: Instance,
+    requirement: str,
+    flow: Flow,
+    outlines: list[float],
+    inputs: list[float],
+    rehearsals: list[float],
+    masks: list[float],
 ) -> None:
-    """Both stages of a flow; how long each took until its first mask is noted."""
+    """Both stages of a flow; how long each took until its first mask is noted, and how long a rehearsal after it."""
     outline, *rest = stage_texts(flow, instance)
     begun = time.perf_counter()
     start = Outline(
         instance, requirement=requirement, forms=forms_of(requirement), limits=Limits.for_requirement(requirement)
     )
-    outlines.append(_written(words, start.constraint(), outline, begun))
+    with _timed_masks(masks):
+        outlines.append(_written(words, start.constraint(), outline, begun))
     scope = read_outline(outline, start).scope()
     asked = [at for at in flow.owners if is_asked(scope, at)]
     for at, text in zip(asked, rest, strict=True):
         begun = time.perf_counter()
-        inputs.append(_written(words, inputs_constraint(scope, at), text, begun))
+        constraint = inputs_constraint(scope, at)
+        Output(words, constraint).settle(10_000)
+        inputs.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        rehearse(words, with_drafts(constraint, inputs_drafts(requirement, scope, at)))
+        rehearsals.append(time.perf_counter() - begun)
+        with _timed_masks(masks):
+            _written(words, constraint, text, begun)
 
 
 def _written(words: Vocabulary, constraint: Constraint, text: str, begun: float) -> float:

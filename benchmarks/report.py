@@ -27,6 +27,7 @@ _MASKS = (
     ("first_outline_ms", "first outline, ms", "{:.0f}"),
     ("outline_ms", "outline, ms", "{:.1f}"),
     ("inputs_ms", "inputs, ms", "{:.1f}"),
+    ("rehearsal_ms", "rehearsal, ms", "{:.1f}"),
     ("mask_p50_us", "mask p50, us", "{:.0f}"),
     ("mask_p99_us", "p99", "{:.0f}"),
     ("mask_max_us", "max", "{:.0f}"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from decoding.cache import PrefixCache, common_prefix
     from decoding.constraint import Constraint, with_drafts
     from decoding.decoder import Row, decode, decode_batch
+    from decoding.draft import rehearse
     from decoding.embedded import embedded_path
     from decoding.errors import BudgetError, DecodeError, DecodingError, GrammarError, ModelError
     from decoding.matcher import Matcher, compile_grammar
@@ -26,6 +27,7 @@ _HOMES = {
     "cache": ("PrefixCache", "common_prefix"),
     "constraint": ("Constraint", "with_drafts"),
     "decoder": ("Row", "decode", "decode_batch"),
+    "draft": ("rehearse",),
     "embedded": ("embedded_path",),
     "errors": ("BudgetError", "DecodeError", "DecodingError", "GrammarError", "ModelError"),
     "matcher": ("Matcher", "compile_grammar"),
@@ -61,6 +63,7 @@ __all__ = [
     "load_model",
     "load_tuned",
     "minimum_tokens",
+    "rehearse",
     "with_drafts",
 ]
 

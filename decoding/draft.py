@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
+from decoding.constraint import Constraint
 from decoding.lane import Draft
 from decoding.output import Output
+from decoding.vocabulary import Vocabulary
 
 #: Guesses of one state that are followed, as branches.
 BRANCHES = 3
@@ -21,6 +23,9 @@ AGREE = 4
 
 #: Characters of a guess at most.
 REACH = 120
+
+#: Tokens of a rehearsal at most.
+REHEARSED = 40
 
 Propose = Callable[[Output], Iterable[str]]
 
@@ -128,6 +133,26 @@ def _follow(roots: dict[int, Draft], output: Output, guess: str, propose: Propos
         if not goes_on:
             break
     return branch.added
+
+
+def rehearse(vocabulary: Vocabulary, constraint: Constraint, limit: int = REHEARSED) -> None:
+    """Write what the drafts say, without a model, so that what an output meets later is there already.
+
+    Grammars are built, and the states of their lexers made, when they are first met: some 50 ms each time. Every
+    other matcher of the same grammars finds them, since copies of a matcher share its lexer. Meant for a thread
+    beside the passes of a model: both leave the interpreter to others.
+
+    Raises:
+        GrammarError: a grammar is wrong, or has a dead end.
+    """
+    output, propose = Output(vocabulary, constraint), proposer("")
+    tokens: list[int] = []
+    while len(output.tokens) < limit and (bits := output.settle(limit)) is not None:
+        if not tokens or not bits[tokens[0]]:
+            tokens = vocabulary.encode(next(iter(propose(output)), ""))
+        if not tokens or not bits[tokens[0]]:
+            return
+        output.append(tokens.pop(0))
 
 
 class _Branch:

@@ -26,6 +26,7 @@ from decoding import (
     decode_batch,
     load_tuned,
     minimum_tokens,
+    rehearse,
     with_drafts,
 )
 from flowdsl.answers import Decision, Uncertain, assumptions, decisions, uncertain, uncovered
@@ -319,6 +320,10 @@ class _Run:
         """The fewest tokens that the inputs of the trigger and of each step take."""
         return {at: self._needed_at(state, at) for at in state.flow.owners}
 
+    def _rehearse(self, state: Outline, at: int | None) -> None:
+        self._needed_at(state, at)
+        rehearse(self.model.vocabulary, self._constraint(state.scope(), at))
+
     def _needed_at(self, state: Outline, at: int | None) -> int:
         return minimum_tokens(self.model.vocabulary, inputs_constraint(state.scope(), at))
 
@@ -446,7 +451,7 @@ class _Run:
                     self._tell_lines(f"{line}\n")
                 before, state = state, read_outline(f"{line}\n", state)
                 if new := set(state.flow.owners) - set(before.flow.owners):
-                    ahead.submit(self._needed_at, state, new.pop())
+                    ahead.submit(self._rehearse, state, new.pop())
 
         return on_text
 

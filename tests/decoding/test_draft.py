@@ -11,7 +11,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_decoder import leaves
 
-from decoding import Constraint, Decoded, Model, Row, decode, decode_batch, minimum_tokens
+from decoding import (
+    Constraint,
+    Decoded,
+    Model,
+    Row,
+    Vocabulary,
+    decode,
+    decode_batch,
+    minimum_tokens,
+    rehearse,
+    with_drafts,
+)
 from decoding.draft import AGREE, REACH, draft_tree, look_up, offered, proposer
 from decoding.lane import Draft
 from decoding.output import Output
@@ -199,3 +210,17 @@ def test_the_output_itself_is_looked_up(tiny: Model) -> None:
     for token in tiny.vocabulary.encode("the printer is broken and the printer"):
         output.append(token)
     assert next(iter(proposer("no help")(output))) == " is broken and the printe"
+
+
+def test_a_rehearsal_meets_what_comes_and_changes_nothing(vocabulary: Vocabulary) -> None:
+    second = 'start: /[a-z]{2,9}/ "."'
+    first = Constraint('start: "see " /[a-z]{2,9}/ ";"', then=lambda text: Constraint(second))
+    before = [Output(vocabulary, first).settle(9), Output(vocabulary, Constraint(second)).settle(9)]
+    vocabulary.built.clear()
+    rehearse(vocabulary, with_drafts(first, lambda text: ["see ab;cd."[len(text) :]]))
+    assert list(vocabulary.built) == [first.grammar, second]
+    after = [Output(vocabulary, first).settle(9), Output(vocabulary, Constraint(second)).settle(9)]
+    assert all((old == new).all() for old, new in zip(before, after, strict=True))
+    vocabulary.built.clear()
+    rehearse(vocabulary, with_drafts(first, lambda text: ["AB"]))  # nonsense ends it
+    assert list(vocabulary.built) == [first.grammar]
