@@ -103,7 +103,7 @@ def inputs_constraint(scope: Scope, at: int | None) -> Constraint:
     if at is not None and scope.tree.components[at].is_logic and definition.name == "TIMER":
         return Constraint(_timer(scope, at), INPUT_CLOSERS)
     if at is None or not record_governs(definition):
-        return _constraint(scope, at, input_slots(scope, at))
+        return _constraint(scope, at, _lines(scope, at))
     taken = record_input(definition)
     assert taken is not None
     needed = record_is_needed(definition)
@@ -187,7 +187,12 @@ def _timer(scope: Scope, at: int) -> str:
 
 
 def input_slots(scope: Scope, at: int | None) -> list[Line]:
-    """The inputs that are written for a step, in catalogue order; its table is not among them."""
+    """The inputs that are asked for of a step, in catalogue order; its table is not among them."""
+    return [line for line in _lines(scope, at) if not line.ends]
+
+
+def _lines(scope: Scope, at: int | None) -> list[Line]:
+    """The same with the table where it may be written although a record could imply it."""
     _, definition = owner_of(scope, at)
     assert definition is not None
     on_line = header_input(definition)

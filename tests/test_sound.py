@@ -28,7 +28,7 @@ from flowdsl.instance import Instance
 from flowdsl.outline import Limits, Outline
 from flowdsl.query import Columns, parse_query
 from flowdsl.scope import Scope
-from flowdsl.specialise import inputs_constraint
+from flowdsl.specialise import input_slots, inputs_constraint
 from flowdsl.syntax import InputLine, OutlineLine, Value, parse_lines
 from grammars.names import is_open_walk, open_walk
 from grammars.operators import BY_WORD
@@ -303,3 +303,17 @@ def test_what_is_generated_in_a_query_can_be_read(condition: str, valid: bool) -
     assert written(inputs_constraint(Scope.of(flow, known), 1), f"conditions: {condition}\n") == valid
     if valid:
         assert read_dsl(text, known)[1] == []
+
+
+def test_a_table_that_a_record_implies_may_be_written_but_is_not_asked_for() -> None:
+    known = fixed_instances()[0]
+    flow = compile_dsl('ON record_create incident\n1 send_email\n  ah_to: "x"\n  ah_subject: "y"\n', known)
+    scope = Scope.of(flow, known)
+    assert [line.name for line in input_slots(scope, 0)][:2] == ["record", "ah_to"]
+    constraint = inputs_constraint(scope, 0)
+    rest = 'ah_to: "x"\nah_subject: "y"\n'
+    assert written(constraint, rest)
+    assert written(constraint, "record: {{trigger.current}}\n" + rest)
+    assert written(constraint, "table_name: task\n", "record: {{trigger.current}}\n" + rest)
+    assert written(constraint, "table_name: problem\n", rest)
+    assert not written(constraint, "table_name: problem\n", "record: {{trigger.current}}\n" + rest)
