@@ -34,7 +34,7 @@ from flowdsl.ask import Prompts
 from flowdsl.changes import changes, kept
 from flowdsl.check import check_flow
 from flowdsl.compile import fill, without_inputs
-from flowdsl.decompile import decompile
+from flowdsl.decompile import decompile, outline_text
 from flowdsl.errors import BudgetTooSmall, FlowError, InvalidFlow, UsageError
 from flowdsl.inputs_drafts import inputs_drafts
 from flowdsl.instance import Instance
@@ -238,6 +238,11 @@ class _Run:
             with ThreadPoolExecutor(max_workers=1) as ahead:
                 decoded = self._decode(prompt, constraint, budget, self._stream(start, ahead))
             stats = stats.plus(decoded)
+            if self.prior is not None:
+                if decoded.text == outline_text(self.prior, self.whole):
+                    decoded, stats = self._changed(decoded, constraint, budget, stats)
+                if not self.best:
+                    self._tell_lines(decoded.text)
             drawn = self._drawn(decoded, start, stats)
             spare = self.max_tokens - drawn.written - sum(drawn.needed.values())
             if spare >= 0:
@@ -273,6 +278,30 @@ class _Run:
         self._tell_lines(text)
         stats = replace(stats, output_tokens=len(tokens), finish_reason="budget")
         return _Drawn(read_outline(text, start), needed, len(tokens), stats)
+
+    def _changed(
+        self, same: Decoded, constraint: Constraint, budget: int, stats: FlowStats
+    ) -> tuple[Decoded, FlowStats]:
+        """Of sampled outlines the most probable that is not the one before the edit; that one if none is.
+
+        Small models like to copy. An instruction asks for a change, so what is most probable is looked for among
+        the changes. (Where only inputs change, the outline does, too: the instruction becomes an annotation.)
+        """
+        for warmth in (WARMTH, 2 * WARMTH):
+            rows = [Row((), constraint, budget, (self.seed or 0) + 1 + i) for i in range(SAMPLES)]
+            sampled = decode_batch(
+                self.model,
+                self._prompts.outline,
+                rows,
+                temperature=warmth,
+                cache=_prefixes(self.model),
+                stop=self._is_over if self.ends is not None else None,
+            )
+            stats = stats.plus(*sampled)
+            other = [one for one in sampled if one.text != same.text and one.stats.finish_reason == "complete"]
+            if other:
+                return max(other, key=lambda one: sum(choice.logprob for choice in one.choices)), stats
+        return same, stats
 
     def _agreed(self, first: Decoded, drawn: "_Drawn", start: Outline, constraint: Constraint) -> "_Drawn":
         """Of an outline and sampled ones the one that is most like all of them (outline FlowSim).
@@ -447,7 +476,7 @@ class _Run:
             nonlocal pending, state
             *lines, pending = (pending + text).split("\n")
             for line in lines:
-                if not self.best:
+                if not self.best and self.prior is None:
                     self._tell_lines(f"{line}\n")
                 before, state = state, read_outline(f"{line}\n", state)
                 if new := set(state.flow.owners) - set(before.flow.owners):

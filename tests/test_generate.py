@@ -7,6 +7,7 @@ import pytest
 
 from flowdsl import Instance, check_flow, compile_dsl, decompile, edit_flow, generate_flow
 from flowdsl.changes import carried, counterparts
+from flowdsl.decompile import outline_text
 from flowdsl.errors import BudgetTooSmall, InvalidRequirement
 from flowdsl.model import PLACEHOLDER
 
@@ -84,3 +85,22 @@ def test_an_edit_keeps_steps_whose_lines_stay_and_tells_what_it_changed() -> Non
         if result.flow.owner(at).annotation == prior.owner(was).annotation:
             assert result.flow.owner(at).inputs == inputs[at]
     assert bool(result.diff) == (result.flow != prior)
+
+
+@pytest.mark.parametrize("instruction", ["No need to text the caller", "Leave out the second step"])
+def test_an_edit_changes_something(instruction: str) -> None:
+    prior = compile_dsl(
+        """ON "When a critical incident is created" record_create incident
+  condition: priority = Critical
+1 "text the caller" send_sms
+  recipients: {{trigger.current.caller_id.mobile_phone}}
+  message: "We are on it"
+2 "log its number" log
+  log_message: "{{trigger.current.number}}"
+"""
+    )
+    told: list[tuple[str, str]] = []
+    result = edit_flow(prior, instruction, on_event=lambda event: told.append((event["event"], event["text"])))
+    assert result.diff and result.flow != prior
+    lines = outline_text(result.flow, Instance.load("servicenow")).splitlines()
+    assert [text for event, text in told if event in {"trigger", "step"}] == lines
