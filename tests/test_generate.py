@@ -89,6 +89,7 @@ def test_an_edit_keeps_steps_whose_lines_stay_and_tells_what_it_changed() -> Non
 
 @pytest.mark.parametrize("instruction", ["No need to text the caller", "Leave out the second step"])
 def test_an_edit_changes_something(instruction: str) -> None:
+    known = Instance.load("servicenow")
     prior = compile_dsl(
         """ON "When a critical incident is created" record_create incident
   condition: priority = Critical
@@ -97,10 +98,11 @@ def test_an_edit_changes_something(instruction: str) -> None:
   message: "We are on it"
 2 "log its number" log
   log_message: "{{trigger.current.number}}"
-"""
+""",
+        known,
     )
     told: list[tuple[str, str]] = []
     result = edit_flow(prior, instruction, on_event=lambda event: told.append((event["event"], event["text"])))
     assert result.diff and result.flow != prior
-    lines = outline_text(result.flow, Instance.load("servicenow")).splitlines()
+    lines = outline_text(result.flow, known).splitlines()
     assert [text for event, text in told if event in {"trigger", "step"}] == lines
