@@ -376,11 +376,11 @@ class _Inputs:
         brace = self.once(f"{name}_BRACE", [pattern(_BRACE + _CHARS[name])])
         first = self.once(f"{name}_FIRST", [f"{text}{_safe(name)}"]) if _safe(name) else text
         others = [brace, *self.pill_options(Slot("text"), quoted=True)]
-        more = " | ".join(others)
+        more_text = f"({' | '.join(others)}) {text}?"  # one text only, or a model that repeats itself goes on for long
         return self.sheet.rule(
             rule,
             [
-                f'"\\"" ({first} | {more}) ({text} | {more}){{0,{TEXT_CHUNKS}}} ("\\"" | "{{\\"")',
+                f'"\\"" ({first} | {more_text}) ({more_text}){{0,{TEXT_CHUNKS}}} ("\\"" | "{{\\"")',
                 '"\\"" "{\\""',
             ],
         )
