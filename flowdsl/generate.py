@@ -132,7 +132,7 @@ def generate_flow(
     offered = narrowed(whole, allow, deny)
     if not offered.steps:
         raise UsageError(f"the instance {whole.name!r} offers no step" + (" after allow and deny" if deny else ""))
-    read = read_requirement(requirement, Search.of(whole).words)
+    read = read_requirement(requirement, Search.of(whole).words, is_edit=prior is not None)
     chosen = model or default_model()
     ends = time.monotonic() + deadline if deadline is not None else None
     tokens = max_tokens or DEFAULT_TOKENS

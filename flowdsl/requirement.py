@@ -27,7 +27,7 @@ _GREETING = re.compile(
     re.IGNORECASE,
 )
 _QUESTION = re.compile(
-    r"(?!(would|will) you\b)"
+    r"(?!(.*, )?(would|will|can|could) you\b)"
     r"(what|who|whose|why|when|where|which|how|is|are|was|were|do|does|did|am|should|would|will|has|have)\b[^.!]*\?",
     re.IGNORECASE,
 )
@@ -63,12 +63,13 @@ class Requirement:
     warnings: tuple[str, ...] = ()
 
 
-def read_requirement(raw: str, vocabulary: frozenset[str] = frozenset()) -> Requirement:
+def read_requirement(raw: str, vocabulary: frozenset[str] = frozenset(), *, is_edit: bool = False) -> Requirement:
     """The requirement in a text.
 
     Args:
         vocabulary: lower-case words of the instance's steps: a text of three words or fewer that uses none
             of them and no common verb of work is not a requirement.
+        is_edit: whether it is the instruction to change a flow, which may be as short as "P3 is fine".
 
     Raises:
         InvalidRequirement: empty, too long, or no workflow requirement.
@@ -83,7 +84,11 @@ def read_requirement(raw: str, vocabulary: frozenset[str] = frozenset()) -> Requ
             f"the requirement has {len(text):,} characters, at most {MAX_LENGTH:,} can be read: shorten or split it"
         )
     language = _language(text)
-    if not _asks_for_work(text, vocabulary, english=language in {None, "en"}):
+    if is_edit:
+        asks = bool(_WORD.search(text)) and not _GREETING.fullmatch(text)
+    else:
+        asks = _asks_for_work(text, vocabulary, english=language in {None, "en"})
+    if not asks:
         raise InvalidRequirement(f"not a workflow requirement: {_REMEDY}")
     if language in {None, "en"}:
         return Requirement(text)

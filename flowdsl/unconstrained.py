@@ -56,7 +56,7 @@ class Unconstrained:
         from flowdsl.requirement import read_requirement
         from flowdsl.retrieve import Search
 
-        requirement = read_requirement(pair.requirement, Search.of(instance).words).text
+        requirement = read_requirement(pair.requirement, Search.of(instance).words, is_edit=pair.prior is not None).text
         prior = None if pair.prior is None else compile_dsl(pair.prior, instance)
         names = chosen_names(self.suggestions, pair, instance)
         text, stats = self._written(Prompts(self.model, requirement, instance, instance, prior, names))

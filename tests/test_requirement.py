@@ -39,3 +39,14 @@ def test_what_people_wrote_is_accepted() -> None:
 def test_another_language_is_warned_of() -> None:
     german = read_requirement("Wenn ein Benutzer inaktiv wird, weise seine Vorfälle dem Vorgesetzten zu", WORDS)
     assert "(de)" in german.warnings[0]
+
+
+@pytest.mark.parametrize("text", ["P3 is fine", "chats, too", "Switzerland, not France", "it errors out otherwise"])
+def test_an_instruction_may_say_little(text: str) -> None:
+    assert read_requirement(text, WORDS, is_edit=True).text == text
+
+
+@pytest.mark.parametrize("text", ["", "thanks", "?!", "Hello, how are you?"])
+def test_an_instruction_says_something(text: str) -> None:
+    with pytest.raises(InvalidRequirement):
+        read_requirement(text, WORDS, is_edit=True)
