@@ -26,7 +26,7 @@ ON "When a user becomes inactive" record_update sys_user
   condition: active CHANGESTO false
 1 "find the incidents they own" look_up_records incident
   conditions: assigned_to = {{trigger.current}}
-2 "the incidents they own" FOREACH
+2 "them" FOREACH
   items: {{1.Records}}
 3 "assign them to their manager" update_record incident
   record: {{2.item}}
