@@ -288,15 +288,7 @@ class _Run:
         the changes. (Where only inputs change, the outline does, too: the instruction becomes an annotation.)
         """
         for warmth in (WARMTH, 2 * WARMTH):
-            rows = [Row((), constraint, budget, (self.seed or 0) + 1 + i) for i in range(SAMPLES)]
-            sampled = decode_batch(
-                self.model,
-                self._prompts.outline,
-                rows,
-                temperature=warmth,
-                cache=_prefixes(self.model),
-                stop=self._is_over if self.ends is not None else None,
-            )
+            sampled = self._sampled(constraint, budget, warmth)
             stats = stats.plus(*sampled)
             other = [one for one in sampled if one.text != same.text and one.stats.finish_reason == "complete"]
             if other:
@@ -308,14 +300,7 @@ class _Run:
 
         The least Bayes risk: what the model is sure of is in most of them, what it guesses in few.
         """
-        sampled = decode_batch(
-            self.model,
-            self._prompts.outline,
-            [Row((), constraint, self.max_tokens, (self.seed or 0) + 1 + i) for i in range(SAMPLES)],
-            temperature=self.temperature or WARMTH,
-            cache=_prefixes(self.model),
-            stop=self._is_over if self.ends is not None else None,
-        )
+        sampled = self._sampled(constraint, self.max_tokens, self.temperature or WARMTH)
         stats = drawn.stats.plus(*sampled)
         whole = [one for one in sampled if one.stats.finish_reason == "complete"]  # what was cut short has no say
         found = {first.text: drawn}
@@ -333,6 +318,17 @@ class _Run:
         self._tell_lines(best)
         reason = drawn.stats.finish_reason if best == first.text else "complete"
         return replace(found[best], stats=replace(stats, output_tokens=found[best].written, finish_reason=reason))
+
+    def _sampled(self, constraint: Constraint, budget: int, temperature: float) -> list[Decoded]:
+        """Outlines beside the most probable one, side by side."""
+        return decode_batch(
+            self.model,
+            self._prompts.outline,
+            [Row((), constraint, budget, (self.seed or 0) + 1 + i) for i in range(SAMPLES)],
+            temperature=temperature,
+            cache=_prefixes(self.model),
+            stop=self._is_over if self.ends is not None else None,
+        )
 
     @cached_property
     def _prompts(self) -> Prompts:

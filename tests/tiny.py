@@ -1,7 +1,18 @@
 """Random models: real in all but their opinions, and quick."""
 
+from typing import Any
+
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+_SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.4,
+}
 
 
 def tiny_llama(vocabulary_size: int, positions: int = 512) -> LlamaForCausalLM:
@@ -9,13 +20,8 @@ def tiny_llama(vocabulary_size: int, positions: int = 512) -> LlamaForCausalLM:
     torch.manual_seed(7)
     config = LlamaConfig(
         vocab_size=vocabulary_size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        **_SIZES,
         max_position_embeddings=positions,
-        initializer_range=0.4,
         bos_token_id=1,
         eos_token_id=2,
     )
@@ -27,12 +33,7 @@ def tiny_mistral(vocabulary_size: int, window: int | None = None) -> MistralForC
     torch.manual_seed(3)
     config = MistralConfig(
         vocab_size=vocabulary_size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        **_SIZES,
         sliding_window=window,
-        initializer_range=0.4,
     )
     return MistralForCausalLM(config).float().eval()
